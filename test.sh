@@ -1,0 +1,200 @@
+#!/usr/bin/env bash
+# Installs what the tests need, builds Hadal once, runs every test, and ends with one line: N passed, N failed, N skipped.
+# Written for Debian 12; elsewhere it says what is missing and leaves the installing to you.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
+
+usage() {
+    cat <<'TEXT'
+usage: ./test.sh [--yes] [--fast] [--help]
+
+Installs what the tests need (it says what, and asks), builds the solution in Release,
+runs the tests of tier 'fast' and then those of tier 'full', and ends with one line:
+
+    N passed, N failed, N skipped
+
+  --yes    install without asking (for machines that nobody watches)
+  --fast   run only the tier 'fast' (under 8 minutes on 2 cores)
+  --help   show this text
+
+exit codes: 0 every test passed or was skipped by name, 1 something failed, 2 wrong use.
+
+The tier 'soak' (hours) runs on demand, one project at a time, for example:
+
+    artifacts/bin/Hadal.Formats.Tests/release/Hadal.Formats.Tests --filter-trait tier=soak
+TEXT
+}
+
+yes=0
+tiers=(fast full)
+for argument in "$@"; do
+    case "$argument" in
+        --yes) yes=1 ;;
+        --fast) tiers=(fast) ;;
+        --help | -h) usage; exit 0 ;;
+        *) printf 'test.sh: unknown option %s\n\n' "$argument" >&2; usage >&2; exit 2 ;;
+    esac
+done
+
+export DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1 NO_COLOR=1
+passed=0 failed=0 skipped=0
+started=$SECONDS
+logs=artifacts/test-logs
+mkdir -p "$logs"
+
+finish() {
+    printf '\n%s passed, %s failed, %s skipped\n' "$passed" "$failed" "$skipped"
+    if [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]; then exit 0; else exit 1; fi
+}
+
+# Ends the run early: preparation that fails is one failure.
+give_up() {
+    printf '\n%s\n' "$1"
+    failed=$((failed + 1))
+    finish
+}
+
+# ---------------------------------------------------------------- what the tests need
+
+if ! command -v dotnet > /dev/null || ! dotnet --list-sdks 2> /dev/null | grep -q '^10\.'; then
+    give_up "The .NET 10 SDK was not found (dotnet --list-sdks). Install it from https://dot.net (package dotnet-sdk-10.0), then run this again."
+fi
+
+packages=()
+need() { # package, a test that is true when it is there, what it is for
+    if ! eval "$2" > /dev/null 2>&1; then
+        packages+=("$1")
+        printf '  %-12s Debian package: %s\n' "$1" "$3"
+    fi
+}
+
+oracles=()
+for install in tests/oracles/*/install.sh; do
+    [ -f "$install" ] && oracles+=("$install")
+done
+
+printf 'Needed for the tests and not installed:\n'
+need clang 'command -v clang' 'links the native (ahead-of-time) build that a test makes and runs'
+need zlib1g-dev 'test -e /usr/include/zlib.h' 'the same'
+if [ ${#oracles[@]} -gt 0 ]; then
+    need nodejs 'command -v node' 'runs the oracles, reference programs that our results are compared with'
+    need npm 'command -v npm' 'installs the oracles'
+fi
+missing_oracles=()
+for install in "${oracles[@]}"; do
+    folder=$(dirname "$install")
+    stamp="$folder/node_modules/.package-lock.json" # npm writes it last
+    if [ ! -f "$stamp" ] || [ "$folder/package.json" -nt "$stamp" ]; then
+        missing_oracles+=("$install")
+        printf '  %-12s npm packages of %s/package.json, into that folder\n' "$(basename "$folder")" "$folder"
+    fi
+done
+
+if [ ${#packages[@]} -eq 0 ] && [ ${#missing_oracles[@]} -eq 0 ]; then
+    printf '  nothing\n'
+elif [ "$yes" -eq 0 ]; then
+    answer=n
+    if [ -t 0 ]; then
+        read -r -p 'Install this now? [y/N] ' answer || answer=n
+    else
+        printf 'There is no terminal to ask on: run ./test.sh --yes to install without being asked.\n'
+    fi
+    case "$answer" in
+        y | Y | yes) ;;
+        *) give_up 'Nothing was installed. The tests that need it would fail, so none was run.' ;;
+    esac
+fi
+
+if [ ${#packages[@]} -gt 0 ]; then
+    command="apt-get update && apt-get install -y --no-install-recommends ${packages[*]}"
+    if ! command -v apt-get > /dev/null; then
+        give_up "This is no Debian machine (no apt-get). Install the equivalents of: ${packages[*]}; then run this again."
+    elif [ "$(id -u)" -eq 0 ]; then
+        prefix=()
+    elif command -v sudo > /dev/null && { [ -t 0 ] || sudo -n true 2> /dev/null; }; then
+        prefix=(sudo)
+    else
+        give_up "Installing system packages needs root, and sudo cannot be used here. Run this as root, then ./test.sh again: $command"
+    fi
+    printf '\nInstalling: %s\n' "${packages[*]}"
+    if ! "${prefix[@]}" env DEBIAN_FRONTEND=noninteractive sh -c "$command" < /dev/null > "$logs/apt.log" 2>&1; then
+        tail -n 20 "$logs/apt.log"
+        give_up "apt-get failed; its whole output is in $logs/apt.log."
+    fi
+fi
+
+for install in "${missing_oracles[@]}"; do
+    name=$(basename "$(dirname "$install")")
+    printf '\nInstalling oracle: %s\n' "$name"
+    if ! bash "$install" < /dev/null > "$logs/oracle-$name.log" 2>&1; then
+        tail -n 20 "$logs/oracle-$name.log"
+        give_up "$install failed; its whole output is in $logs/oracle-$name.log."
+    fi
+done
+printf '\nReady after %s s.\n' "$((SECONDS - started))"
+
+# ---------------------------------------------------------------- build, once
+
+build_started=$SECONDS
+printf '\nBuilding Hadal.slnx (Release)\n'
+if ! dotnet build -c Release Hadal.slnx -v quiet -nologo < /dev/null > "$logs/build.log" 2>&1; then
+    tail -n 40 "$logs/build.log"
+    give_up "The build failed; its whole output is in $logs/build.log."
+fi
+if grep -q 'warning ' "$logs/build.log"; then
+    grep 'warning ' "$logs/build.log" | sort -u | head -n 20
+    give_up 'The build printed warnings; a clean build prints none.'
+fi
+printf 'Built in %s s, no warning.\n' "$((SECONDS - build_started))"
+
+# ---------------------------------------------------------------- run
+
+# One test program, one tier. The sums come from the program's own summary; a program that ends without one, or whose exit
+# code does not fit its summary, has crashed and counts as a failure.
+run_program() {
+    local project=$1 tier=$2 log="$logs/$1.$2.log" filter code begun=$SECONDS p f s note=''
+    if [ "$tier" = fast ]; then
+        filter=(--filter-not-trait tier=full --filter-not-trait tier=soak)
+    else
+        filter=(--filter-trait "tier=$tier")
+    fi
+    timeout --kill-after=10 1500 "artifacts/bin/$project/release/$project" "${filter[@]}" --no-ansi --progress off < /dev/null > "$log" 2>&1
+    code=$?
+    p=$(sed -n 's/^  succeeded: \([0-9]*\)$/\1/p' "$log" | tail -n 1)
+    f=$(sed -n 's/^  failed: \([0-9]*\)$/\1/p' "$log" | tail -n 1)
+    s=$(sed -n 's/^  skipped: \([0-9]*\)$/\1/p' "$log" | tail -n 1)
+    if [ -z "$p" ] || [ -z "$f" ] || [ -z "$s" ]; then
+        p=0 f=1 s=0
+        note="the program ended with code $code and without a summary"
+        if [ "$code" -eq 124 ] || [ "$code" -eq 137 ]; then note='still running after 25 minutes: stopped'; fi
+    elif [ "$code" -eq 8 ] && [ "$p" -eq 0 ] && [ "$f" -eq 0 ]; then
+        code=0 # code 8: no test of this tier in this project
+    fi
+    if [ "$code" -ne 0 ] && [ "$f" -eq 0 ]; then
+        f=1
+        note="the program ended with code $code although no test failed"
+    fi
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+    tier_passed=$((tier_passed + p)) tier_failed=$((tier_failed + f)) tier_skipped=$((tier_skipped + s))
+    if [ $((p + f + s)) -gt 0 ]; then
+        printf '  %-28s %5d passed %4d failed %4d skipped %6d s\n' "$project" "$p" "$f" "$s" "$((SECONDS - begun))"
+    fi
+    if [ "$s" -gt 0 ]; then grep -E '^skipped ' "$log" | sed 's/^/      /'; fi
+    if [ "$f" -gt 0 ]; then
+        [ -n "$note" ] && printf '      %s\n' "$note"
+        grep -vE '^ *$' "$log" | head -n 60 | sed 's/^/      /'
+        printf '      (whole output: %s)\n' "$log"
+    fi
+}
+
+for tier in "${tiers[@]}"; do
+    tier_started=$SECONDS tier_passed=0 tier_failed=0 tier_skipped=0
+    printf '\nTier %s\n' "$tier"
+    for project in tests/*/*.csproj; do
+        run_program "$(basename "$project" .csproj)" "$tier"
+    done
+    printf '  %-28s %5d passed %4d failed %4d skipped %6d s\n' "tier $tier" "$tier_passed" "$tier_failed" "$tier_skipped" "$((SECONDS - tier_started))"
+done
+
+printf '\nWhole run: %s s.\n' "$((SECONDS - started))"
+finish

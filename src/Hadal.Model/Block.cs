@@ -1,0 +1,200 @@
+using Hadal.Tensors;
+
+namespace Hadal.Model;
+
+/// <summary>What a block keeps from forward to backward.</summary>
+public sealed class BlockSaved
+{
+    /// <summary>Of the attention phase.</summary>
+    public AttentionSaved Attention { get; } = new();
+
+    /// <summary>[tokens, hidden]: residual stream between attention and feed-forward.</summary>
+    public Tensor Middle { get; private set; }
+
+    /// <summary>[tokens]: 1/rms of <see cref="Middle"/>.</summary>
+    public Tensor MiddleInverseRms { get; private set; }
+
+    /// <summary>Of the dense feed-forward or the shared experts; null without either.</summary>
+    public FeedForwardSaved? FeedForward { get; private set; }
+
+    /// <summary>Of the routed experts; null in a dense block.</summary>
+    public RoutedSaved? Routed { get; private set; }
+
+    /// <summary>Takes memory for <paramref name="tokens"/> tokens of <paramref name="block"/>.</summary>
+    public void Allocate(TensorArena arena, Block block, DType type, int tokens)
+    {
+        TransformerShape shape = block.Shape;
+        Attention.Allocate(arena, shape, type, tokens);
+        Middle = arena.Allocate(type, tokens, shape.Hidden);
+        MiddleInverseRms = arena.Allocate(type, tokens);
+        if (block.FeedForward is not null) (FeedForward ??= new()).Allocate(arena, type, tokens, block.FeedForward.Intermediate);
+        else FeedForward = null;
+        if (block.Routed is not null) (Routed ??= new()).Allocate(arena, shape, type, tokens);
+        else Routed = null;
+    }
+
+    /// <summary>The record's tensors by name.</summary>
+    public IEnumerable<RecordEntry> Entries()
+    {
+        foreach (RecordEntry entry in Attention.Entries()) yield return entry with { Name = "Attention." + entry.Name };
+        yield return new(nameof(Middle), Middle);
+        yield return new(nameof(MiddleInverseRms), MiddleInverseRms);
+        if (FeedForward is not null) yield return new("FeedForward.GateUp", FeedForward.GateUp);
+        if (Routed is null) yield break;
+        foreach (RecordEntry entry in Routed.Entries()) yield return entry with { Name = "Routed." + entry.Name };
+    }
+}
+
+/// <summary>What a block's backward leaves for its weight gradients.</summary>
+public sealed class BlockDeferred
+{
+    /// <summary>Of the attention phase.</summary>
+    public AttentionDeferred Attention { get; } = new();
+
+    /// <summary>[tokens, hidden]: gradient of the block's output, kept while the feed-forward's weight gradients wait.</summary>
+    public Tensor OutputGradient { get; private set; }
+
+    /// <summary>[tokens, hidden]: recomputed norm of the middle.</summary>
+    public Tensor Normed { get; private set; }
+
+    /// <summary>[tokens, hidden]: its gradient.</summary>
+    public Tensor NormedGradient { get; private set; }
+
+    /// <summary>Of the dense feed-forward or the shared experts.</summary>
+    public FeedForwardDeferred? FeedForward { get; private set; }
+
+    /// <summary>Of the routed experts.</summary>
+    public RoutedDeferred? Routed { get; private set; }
+
+    /// <summary>Takes memory for <paramref name="tokens"/> tokens of <paramref name="block"/>.</summary>
+    public void Allocate(TensorArena arena, Block block, DType type, int tokens)
+    {
+        TransformerShape shape = block.Shape;
+        Attention.Allocate(arena, shape, type, tokens);
+        OutputGradient = arena.Allocate(type, tokens, shape.Hidden);
+        Normed = arena.Allocate(type, tokens, shape.Hidden);
+        NormedGradient = arena.Allocate(type, tokens, shape.Hidden);
+        if (block.FeedForward is not null) (FeedForward ??= new()).Allocate(arena, type, tokens, block.FeedForward.Intermediate);
+        if (block.Routed is not null) (Routed ??= new()).Allocate(arena, shape, type, tokens);
+    }
+}
+
+/// <summary>
+/// One transformer block as named phases [docs/architecture.md]: attention, route, dispatch, experts (shared and routed), combine, add. The plain
+/// loop calls <see cref="Forward"/>, <see cref="BackwardInput"/>, <see cref="BackwardWeights"/>; a schedule may call the phases of its layers itself.
+/// </summary>
+public sealed class Block
+{
+    readonly Parameter _norm;
+
+    internal Block(ParameterSet set, TransformerShape shape, int layer, Tensor rotary)
+    {
+        Shape = shape;
+        Layer = layer;
+        string prefix = $"model.layers.{layer}.";
+        Attention = new AttentionLayer(set, shape, prefix, rotary);
+        _norm = set.Add(prefix + "post_attention_layernorm.weight", ParameterKind.Norm, [shape.Hidden], null);
+        if (!shape.IsSparse(layer))
+        {
+            FeedForward = new FeedForward(set, prefix + "mlp.", shape.Hidden, shape.DenseIntermediate);
+            return;
+        }
+
+        if (shape.SharedExperts > 0)
+            FeedForward = new FeedForward(set, prefix + "mlp.shared_experts.", shape.Hidden, shape.SharedExperts * shape.ExpertIntermediate);
+        Routed = new RoutedExperts(set, shape, prefix + "mlp.");
+    }
+
+    /// <summary>The model's shape.</summary>
+    public TransformerShape Shape { get; }
+
+    /// <summary>Index in the checkpoint; MTP blocks follow the main ones.</summary>
+    public int Layer { get; }
+
+    /// <summary>Phase attention.</summary>
+    public AttentionLayer Attention { get; }
+
+    /// <summary>Dense feed-forward, or the shared experts of a sparse block; null when there are none.</summary>
+    public FeedForward? FeedForward { get; }
+
+    /// <summary>Gate and routed experts; null in a dense block.</summary>
+    public RoutedExperts? Routed { get; }
+
+    /// <summary>All phases in order. x, y [tokens, hidden], may be the same.</summary>
+    public void Forward(ChunkContext chunk, Tensor x, BlockSaved saved, Tensor y)
+    {
+        Attention.Forward(chunk, x, saved.Attention, saved.Middle);
+        ForwardFeedForward(chunk, saved, y);
+    }
+
+    /// <summary>All phases with attention over the latent cache.</summary>
+    public void ForwardAbsorbed(ChunkContext chunk, Tensor x, LatentPages pages, Tensor cache, BlockSaved saved, Tensor y)
+    {
+        Attention.ForwardAbsorbed(chunk, x, pages, cache, saved.Middle);
+        ForwardFeedForward(chunk, saved, y);
+    }
+
+    void ForwardFeedForward(ChunkContext chunk, BlockSaved saved, Tensor y)
+    {
+        IOperations ops = chunk.Operations;
+        ArenaMark mark = chunk.Scratch.Mark();
+        int tokens = saved.Middle.Rows;
+        Tensor normed = chunk.Temporary(tokens, Shape.Hidden);
+        ops.Elementwise.RmsNorm(saved.Middle, _norm.Value, Shape.NormEpsilon, normed, saved.MiddleInverseRms);
+        Tensor sum = chunk.Temporary(tokens, Shape.Hidden);
+        if (FeedForward is not null)
+        {
+            FeedForward.Forward(chunk, normed, saved.FeedForward!, sum);
+            ops.Elementwise.Add(saved.Middle, sum, y);
+        }
+        else
+        {
+            ops.Elementwise.Copy(saved.Middle, y);
+        }
+
+        if (Routed is not null)
+        {
+            Routed.Route(chunk, normed, saved.Routed!);
+            Routed.Dispatch(chunk, normed, saved.Routed!);
+            Tensor rows = chunk.Temporary(saved.Routed!.Movement.Capacity, Shape.Hidden);
+            Routed.Experts(chunk, saved.Routed, rows);
+            Routed.Combine(chunk, saved.Routed, rows, sum);
+            ops.Elementwise.Add(y, sum, y);
+        }
+
+        chunk.Scratch.Release(mark);
+    }
+
+    /// <summary>dx from dy, phases in reverse; weight gradients wait in <paramref name="deferred"/>. dx may be dy.</summary>
+    public void BackwardInput(ChunkContext chunk, Tensor dy, BlockSaved saved, BlockDeferred deferred, Tensor dx)
+    {
+        IOperations ops = chunk.Operations;
+        ArenaMark mark = chunk.Scratch.Mark();
+        ops.Elementwise.Copy(dy, deferred.OutputGradient);
+        ops.Elementwise.RmsNorm(saved.Middle, _norm.Value, Shape.NormEpsilon, deferred.Normed, default);
+        bool routed = Routed is not null;
+        if (Routed is not null)
+        {
+            Routed.CombineBackward(chunk, deferred.OutputGradient, saved.Routed!, deferred.Routed!);
+            Tensor dRows = chunk.Temporary(saved.Routed!.Movement.Capacity, Shape.Hidden);
+            Routed.ExpertsBackwardInput(chunk, saved.Routed, deferred.Routed!, dRows);
+            Routed.DispatchRouteBackward(chunk, saved.Routed, deferred.Routed!, dRows, deferred.NormedGradient);
+        }
+
+        FeedForward?.BackwardInput(chunk, deferred.OutputGradient, saved.FeedForward!, deferred.FeedForward!, deferred.NormedGradient, accumulate: routed);
+        Tensor dMiddle = chunk.Temporary(dy.Rows, Shape.Hidden);
+        ops.Elementwise.Copy(deferred.OutputGradient, dMiddle);
+        ops.Elementwise.RmsNormBackwardInput(deferred.NormedGradient, saved.Middle, _norm.Value, saved.MiddleInverseRms, dMiddle, accumulate: true);
+        Attention.BackwardInput(chunk, dMiddle, saved.Attention, deferred.Attention, dx);
+        chunk.Scratch.Release(mark);
+    }
+
+    /// <summary>All weight gradients of the block.</summary>
+    public void BackwardWeights(ChunkContext chunk, BlockSaved saved, BlockDeferred deferred, Tensor gradients, bool accumulate)
+    {
+        Routed?.BackwardWeights(chunk, deferred.Normed, saved.Routed!, deferred.Routed!, gradients, accumulate);
+        FeedForward?.BackwardWeights(chunk, deferred.Normed, deferred.OutputGradient, deferred.FeedForward!, gradients, accumulate);
+        chunk.Operations.Elementwise.RmsNormBackwardWeight(deferred.NormedGradient, saved.Middle, saved.MiddleInverseRms, _norm.View(gradients), accumulate);
+        Attention.BackwardWeights(chunk, saved.Attention, deferred.Attention, gradients, accumulate);
+    }
+}

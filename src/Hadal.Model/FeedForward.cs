@@ -1,0 +1,81 @@
+using Hadal.Tensors;
+using Hadal.Tensors.Operations;
+
+namespace Hadal.Model;
+
+/// <summary>What a SwiGLU feed-forward keeps: its two projections' outputs; their product is recomputed [V3 §3.3.3].</summary>
+public sealed class FeedForwardSaved
+{
+    /// <summary>[tokens, 2·intermediate]: gate, then up.</summary>
+    public Tensor GateUp { get; private set; }
+
+    /// <summary>Takes memory for <paramref name="tokens"/> tokens.</summary>
+    public void Allocate(TensorArena arena, DType type, int tokens, int intermediate) => GateUp = arena.Allocate(type, tokens, 2 * intermediate);
+}
+
+/// <summary>What a SwiGLU feed-forward leaves for its weight gradients.</summary>
+public sealed class FeedForwardDeferred
+{
+    /// <summary>[tokens, intermediate]: recomputed SwiGLU output.</summary>
+    public Tensor Activated { get; private set; }
+
+    /// <summary>[tokens, 2·intermediate]: gradient of both projections' outputs.</summary>
+    public Tensor GateUpGradient { get; private set; }
+
+    /// <summary>Takes memory for <paramref name="tokens"/> tokens.</summary>
+    public void Allocate(TensorArena arena, DType type, int tokens, int intermediate)
+    {
+        Activated = arena.Allocate(type, tokens, intermediate);
+        GateUpGradient = arena.Allocate(type, tokens, 2 * intermediate);
+    }
+}
+
+/// <summary>Dense SwiGLU feed-forward: W_down(silu(W_gate x)·W_up x). Also the shared experts, side by side as one.</summary>
+public sealed class FeedForward
+{
+    readonly Parameter _gateUp, _down;
+
+    internal FeedForward(ParameterSet set, string prefix, int hidden, int intermediate)
+    {
+        Intermediate = intermediate;
+        _gateUp = set.Add(prefix + "gate_up_proj.weight", ParameterKind.Projection, [2 * intermediate, hidden], ProductUses.Training,
+            new PublicRegion(prefix + "gate_proj.weight", 0, 0, intermediate), new PublicRegion(prefix + "up_proj.weight", 0, intermediate, intermediate));
+        _down = set.Add(prefix + "down_proj.weight", ParameterKind.Projection, [hidden, intermediate], ProductUses.Training);
+    }
+
+    /// <summary>Width between the projections.</summary>
+    public int Intermediate { get; }
+
+    /// <summary>y = feed-forward of x. x, y [tokens, hidden].</summary>
+    public void Forward(ChunkContext chunk, Tensor x, FeedForwardSaved saved, Tensor y)
+    {
+        IOperations ops = chunk.Operations;
+        ArenaMark mark = chunk.Scratch.Mark();
+        ops.Matrix.Forward(x, _gateUp.Prepared, saved.GateUp);
+        Tensor activated = chunk.Temporary(x.Rows, Intermediate);
+        ops.Elementwise.SwiGlu(saved.GateUp, default, default, activated);
+        ops.Matrix.Forward(activated, _down.Prepared, y);
+        chunk.Scratch.Release(mark);
+    }
+
+    /// <summary>dx (+)= gradient of x.</summary>
+    public void BackwardInput(ChunkContext chunk, Tensor dy, FeedForwardSaved saved, FeedForwardDeferred deferred, Tensor dx, bool accumulate)
+    {
+        IOperations ops = chunk.Operations;
+        ArenaMark mark = chunk.Scratch.Mark();
+        Tensor dActivated = chunk.Temporary(dy.Rows, Intermediate);
+        ops.Matrix.BackwardInput(dy, _down.Prepared, dActivated);
+        ops.Elementwise.SwiGlu(saved.GateUp, default, default, deferred.Activated);
+        ops.Elementwise.SwiGluBackward(dActivated, saved.GateUp, default, default, deferred.GateUpGradient, default);
+        ops.Matrix.BackwardInput(deferred.GateUpGradient, _gateUp.Prepared, dx, accumulate);
+        chunk.Scratch.Release(mark);
+    }
+
+    /// <summary>Weight gradients; <paramref name="x"/> is the input of the forward, <paramref name="dy"/> the gradient of its output.</summary>
+    public void BackwardWeights(ChunkContext chunk, Tensor x, Tensor dy, FeedForwardDeferred deferred, Tensor gradients, bool accumulate)
+    {
+        IMatrixOperations matrix = chunk.Operations.Matrix;
+        matrix.BackwardWeight(dy, deferred.Activated, _down.View(gradients), accumulate);
+        matrix.BackwardWeight(deferred.GateUpGradient, x, _gateUp.View(gradients), accumulate);
+    }
+}

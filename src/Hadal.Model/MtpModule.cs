@@ -1,0 +1,131 @@
+using Hadal.Tensors;
+using Hadal.Tensors.Operations;
+
+namespace Hadal.Model;
+
+/// <summary>What an MTP module keeps besides its block's record.</summary>
+public sealed class MtpSaved
+{
+    /// <summary>[tokens, hidden]: embeddings of the tokens k ahead.</summary>
+    public Tensor Embedded { get; private set; }
+
+    /// <summary>[tokens]: 1/rms of <see cref="Embedded"/>.</summary>
+    public Tensor EmbeddedInverseRms { get; private set; }
+
+    /// <summary>[tokens, hidden]: representation of the previous depth, after its final norm.</summary>
+    public Tensor Previous { get; private set; }
+
+    /// <summary>[tokens]: 1/rms of <see cref="Previous"/>.</summary>
+    public Tensor PreviousInverseRms { get; private set; }
+
+    /// <summary>[tokens, 2·hidden]: both norms side by side, embedding first.</summary>
+    public Tensor Joined { get; private set; }
+
+    /// <summary>Of the module's block.</summary>
+    public BlockSaved Block { get; } = new();
+
+    /// <summary>[tokens, hidden]: block output before the module's final norm.</summary>
+    public Tensor Output { get; private set; }
+
+    /// <summary>[tokens]: 1/rms of <see cref="Output"/>.</summary>
+    public Tensor OutputInverseRms { get; private set; }
+
+    /// <summary>[tokens, hidden]: input of the shared head.</summary>
+    public Tensor Normed { get; private set; }
+
+    /// <summary>[tokens, hidden]: gradient of <see cref="Normed"/> from the head.</summary>
+    public Tensor NormedGradient { get; private set; }
+
+    /// <summary>Takes memory for <paramref name="tokens"/> tokens.</summary>
+    public void Allocate(TensorArena arena, MtpModule module, DType type, int tokens)
+    {
+        int hidden = module.Block.Shape.Hidden;
+        Embedded = arena.Allocate(type, tokens, hidden);
+        EmbeddedInverseRms = arena.Allocate(type, tokens);
+        Previous = arena.Allocate(type, tokens, hidden);
+        PreviousInverseRms = arena.Allocate(type, tokens);
+        Joined = arena.Allocate(type, tokens, 2 * hidden);
+        Block.Allocate(arena, module.Block, type, tokens);
+        Output = arena.Allocate(type, tokens, hidden);
+        OutputInverseRms = arena.Allocate(type, tokens);
+        Normed = arena.Allocate(type, tokens, hidden);
+        NormedGradient = arena.Allocate(type, tokens, hidden);
+    }
+}
+
+/// <summary>
+/// One multi-token-prediction module [V3 §2.2; model spec §5]: h' = M·[RMSNorm(Emb(t_{i+k})); RMSNorm(h_i)], one block, a norm, the shared head.
+/// Concatenation and input follow the released checkpoints: embedding first, h after the final norm.
+/// </summary>
+public sealed class MtpModule
+{
+    readonly Parameter _embeddingNorm, _hiddenNorm, _join, _finalNorm, _embedding;
+
+    internal MtpModule(ParameterSet set, TransformerShape shape, int depth, Parameter embedding, Tensor rotary)
+    {
+        _embedding = embedding;
+        string prefix = $"model.layers.{shape.Layers + depth}.";
+        _embeddingNorm = set.Add(prefix + "enorm.weight", ParameterKind.Norm, [shape.Hidden], null);
+        _hiddenNorm = set.Add(prefix + "hnorm.weight", ParameterKind.Norm, [shape.Hidden], null);
+        _join = set.Add(prefix + "eh_proj.weight", ParameterKind.Projection, [shape.Hidden, 2 * shape.Hidden], ProductUses.Training);
+        Block = new Block(set, shape, shape.Layers + depth, rotary);
+        _finalNorm = set.Add(prefix + "shared_head.norm.weight", ParameterKind.Norm, [shape.Hidden], null);
+    }
+
+    /// <summary>The module's transformer block.</summary>
+    public Block Block { get; }
+
+    /// <summary>Fills <paramref name="saved"/> up to the input of the head.</summary>
+    /// <param name="tokens">I32 [tokens]: the token k places ahead of each position.</param>
+    /// <param name="previous">[tokens, hidden]: representation of the previous depth after its final norm.</param>
+    public void Forward(ChunkContext chunk, Tensor tokens, Tensor previous, MtpSaved saved)
+    {
+        IOperations ops = chunk.Operations;
+        Join(chunk, tokens, previous, saved);
+        ArenaMark mark = chunk.Scratch.Mark();
+        Tensor x = chunk.Temporary(previous.Rows, previous.Columns);
+        ops.Matrix.Forward(saved.Joined, _join.Prepared, x);
+        Block.Forward(chunk, x, saved.Block, saved.Output);
+        ops.Elementwise.RmsNorm(saved.Output, _finalNorm.Value, Block.Shape.NormEpsilon, saved.Normed, saved.OutputInverseRms);
+        chunk.Scratch.Release(mark);
+    }
+
+    void Join(ChunkContext chunk, Tensor tokens, Tensor previous, MtpSaved saved)
+    {
+        IOperations ops = chunk.Operations;
+        int hidden = Block.Shape.Hidden;
+        double epsilon = Block.Shape.NormEpsilon;
+        ops.Embedding.Embed(tokens, _embedding.Value, saved.Embedded);
+        ops.Elementwise.Copy(previous, saved.Previous);
+        ops.Elementwise.RmsNorm(saved.Embedded, _embeddingNorm.Value, epsilon, saved.Joined.SliceColumns(0, hidden), saved.EmbeddedInverseRms);
+        ops.Elementwise.RmsNorm(saved.Previous, _hiddenNorm.Value, epsilon, saved.Joined.SliceColumns(hidden, hidden), saved.PreviousInverseRms);
+    }
+
+    /// <summary>
+    /// Backward from <see cref="MtpSaved.NormedGradient"/>: weight gradients of the module, the embedding's share added to <paramref name="gradients"/>,
+    /// and dPrevious added to.
+    /// </summary>
+    public void Backward(ChunkContext chunk, Tensor tokens, MtpSaved saved, BlockDeferred deferred, Tensor gradients, Tensor dPrevious)
+    {
+        IOperations ops = chunk.Operations;
+        ArenaMark mark = chunk.Scratch.Mark();
+        int rows = saved.Output.Rows, hidden = Block.Shape.Hidden;
+        Tensor dx = chunk.Temporary(rows, hidden);
+        ops.Elementwise.RmsNormBackwardInput(saved.NormedGradient, saved.Output, _finalNorm.Value, saved.OutputInverseRms, dx, accumulate: false);
+        ops.Elementwise.RmsNormBackwardWeight(saved.NormedGradient, saved.Output, saved.OutputInverseRms, _finalNorm.View(gradients), accumulate: false);
+        Block.BackwardInput(chunk, dx, saved.Block, deferred, dx);
+        Block.BackwardWeights(chunk, saved.Block, deferred, gradients, accumulate: false);
+
+        Tensor dJoined = chunk.Temporary(rows, 2 * hidden);
+        ops.Matrix.BackwardInput(dx, _join.Prepared, dJoined);
+        ops.Matrix.BackwardWeight(dx, saved.Joined, _join.View(gradients), accumulate: false);
+        Tensor dEmbeddedNormed = dJoined.SliceColumns(0, hidden), dPreviousNormed = dJoined.SliceColumns(hidden, hidden);
+        ops.Elementwise.RmsNormBackwardWeight(dEmbeddedNormed, saved.Embedded, saved.EmbeddedInverseRms, _embeddingNorm.View(gradients), accumulate: false);
+        ops.Elementwise.RmsNormBackwardWeight(dPreviousNormed, saved.Previous, saved.PreviousInverseRms, _hiddenNorm.View(gradients), accumulate: false);
+        Tensor dEmbedded = chunk.Temporary(rows, hidden);
+        ops.Elementwise.RmsNormBackwardInput(dEmbeddedNormed, saved.Embedded, _embeddingNorm.Value, saved.EmbeddedInverseRms, dEmbedded, accumulate: false);
+        ops.Embedding.EmbedBackward(tokens, dEmbedded, _embedding.View(gradients), accumulate: true);
+        ops.Elementwise.RmsNormBackwardInput(dPreviousNormed, saved.Previous, _hiddenNorm.Value, saved.PreviousInverseRms, dPrevious, accumulate: true);
+        chunk.Scratch.Release(mark);
+    }
+}

@@ -1,0 +1,191 @@
+using Hadal.Tensors;
+using Hadal.Tensors.Operations;
+
+namespace Hadal.Model;
+
+/// <summary>What the routed experts keep.</summary>
+public sealed class RoutedSaved
+{
+    /// <summary>The movement of rows: choice, offsets, places.</summary>
+    public ExpertRows Movement { get; } = new();
+
+    /// <summary>[tokens, experts]: scores of the gate.</summary>
+    public Tensor Scores { get; private set; }
+
+    /// <summary>[tokens, topK]: gate weights.</summary>
+    public Tensor Weights { get; private set; }
+
+    /// <summary>[tokens, experts]: gradient of the balance loss with respect to the scores; absent without that loss.</summary>
+    public Tensor BalanceGradient { get; private set; }
+
+    /// <summary>[1]: the balance loss of the chunk, weighted.</summary>
+    public Tensor BalanceLoss { get; private set; }
+
+    /// <summary>[capacity, hidden]: dispatched rows.</summary>
+    public Tensor Rows { get; private set; }
+
+    /// <summary>[capacity]: gate weight of each row.</summary>
+    public Tensor RowWeights { get; private set; }
+
+    /// <summary>[capacity, 2·intermediate]: gate, then up, of each row.</summary>
+    public Tensor GateUp { get; private set; }
+
+    /// <summary>Takes memory for <paramref name="tokens"/> tokens.</summary>
+    public void Allocate(TensorArena arena, TransformerShape shape, DType type, int tokens)
+    {
+        Movement.Allocate(arena, shape.Gate, tokens);
+        Scores = arena.Allocate(type, tokens, shape.Gate.Experts);
+        Weights = arena.Allocate(type, tokens, shape.Gate.TopK);
+        BalanceGradient = arena.Allocate(type, tokens, shape.Gate.Experts);
+        BalanceLoss = arena.Allocate(type, 1);
+        Rows = arena.Allocate(type, Movement.Capacity, shape.Hidden);
+        RowWeights = arena.Allocate(type, Movement.Capacity);
+        GateUp = arena.Allocate(type, Movement.Capacity, 2 * shape.ExpertIntermediate);
+    }
+
+    /// <summary>The record's tensors by name.</summary>
+    public IEnumerable<RecordEntry> Entries() =>
+    [
+        new(nameof(Movement.Experts), Movement.Experts), new(nameof(Movement.Counts), Movement.Counts), new(nameof(Movement.Offsets), Movement.Offsets),
+        new(nameof(Movement.RowToken), Movement.RowToken), new(nameof(Movement.TokenRow), Movement.TokenRow), new(nameof(Scores), Scores),
+        new(nameof(Weights), Weights), new(nameof(BalanceGradient), BalanceGradient), new(nameof(BalanceLoss), BalanceLoss), new(nameof(Rows), Rows),
+        new(nameof(RowWeights), RowWeights), new(nameof(GateUp), GateUp),
+    ];
+}
+
+/// <summary>What the routed experts leave for their weight gradients.</summary>
+public sealed class RoutedDeferred
+{
+    /// <summary>[capacity, hidden]: gradient of each expert row's output.</summary>
+    public Tensor RowsGradient { get; private set; }
+
+    /// <summary>[capacity, intermediate]: recomputed SwiGLU output times gate weight.</summary>
+    public Tensor Activated { get; private set; }
+
+    /// <summary>[capacity, 2·intermediate]: gradient of both projections' outputs.</summary>
+    public Tensor GateUpGradient { get; private set; }
+
+    /// <summary>[capacity]: gradient of each row's gate weight.</summary>
+    public Tensor RowWeightsGradient { get; private set; }
+
+    /// <summary>[tokens, experts]: gradient of the gate's logits.</summary>
+    public Tensor LogitsGradient { get; private set; }
+
+    /// <summary>Takes memory for <paramref name="tokens"/> tokens.</summary>
+    public void Allocate(TensorArena arena, TransformerShape shape, DType type, int tokens)
+    {
+        int capacity = checked(tokens * shape.Gate.TopK);
+        RowsGradient = arena.Allocate(type, capacity, shape.Hidden);
+        Activated = arena.Allocate(type, capacity, shape.ExpertIntermediate);
+        GateUpGradient = arena.Allocate(type, capacity, 2 * shape.ExpertIntermediate);
+        RowWeightsGradient = arena.Allocate(type, capacity);
+        LogitsGradient = arena.Allocate(type, tokens, shape.Gate.Experts);
+    }
+}
+
+/// <summary>
+/// Gate and routed experts [V3 §2.1.2; model spec §4]. The gate weight multiplies the SwiGLU output, before the down projection, so that combine
+/// is an unweighted sum. Phases: <see cref="Route"/>, <see cref="Dispatch"/>, <see cref="Experts"/>, <see cref="Combine"/>; no token is dropped.
+/// </summary>
+public sealed class RoutedExperts
+{
+    readonly TransformerShape _shape;
+    readonly Parameter _gate, _gateUp, _down;
+    readonly Parameter? _bias;
+
+    internal RoutedExperts(ParameterSet set, TransformerShape shape, string prefix)
+    {
+        _shape = shape;
+        int experts = shape.Gate.Experts, width = shape.ExpertIntermediate;
+        _gate = set.Add(prefix + "gate.weight", ParameterKind.Gate, [experts, shape.Hidden], ProductUses.Training);
+        if (shape.GateBias) _bias = set.Add(prefix + "gate.e_score_correction_bias", ParameterKind.SelectionBias, [experts], null);
+        var gateUp = new PublicRegion[2 * experts];
+        var down = new PublicRegion[experts];
+        for (int e = 0; e < experts; e++)
+        {
+            gateUp[2 * e] = new PublicRegion($"{prefix}experts.{e}.gate_proj.weight", e, 0, width);
+            gateUp[(2 * e) + 1] = new PublicRegion($"{prefix}experts.{e}.up_proj.weight", e, width, width);
+            down[e] = new PublicRegion($"{prefix}experts.{e}.down_proj.weight", e, 0, shape.Hidden);
+        }
+
+        _gateUp = set.Add(prefix + "experts.gate_up_proj.weight", ParameterKind.Projection, [experts, 2 * width, shape.Hidden], ProductUses.Training, gateUp);
+        _down = set.Add(prefix + "experts.down_proj.weight", ParameterKind.Projection, [experts, shape.Hidden, width], ProductUses.Training, down);
+    }
+
+    /// <summary>The selection bias; null when the model has none.</summary>
+    public Parameter? SelectionBias => _bias;
+
+    /// <summary>Phase route: scores, choice, weights, and the balance loss of the chunk. <paramref name="x"/> [tokens, hidden], normed.</summary>
+    public void Route(ChunkContext chunk, Tensor x, RoutedSaved saved)
+    {
+        IOperations ops = chunk.Operations;
+        ArenaMark mark = chunk.Scratch.Mark();
+        Tensor logits = chunk.Temporary(x.Rows, _shape.Gate.Experts);
+        ops.Matrix.Forward(x, _gate.Prepared, logits);
+        ops.Routing.Gate(logits, _bias?.Value ?? default, _shape.Gate, saved.Scores, saved.Movement.Experts, saved.Weights);
+        if (chunk.BalanceAlpha > 0)
+            ops.Routing.BalanceLoss(saved.Scores, chunk.Sequences, _shape.Gate, chunk.BalanceAlpha, chunk.BalanceWeight, saved.BalanceLoss, saved.BalanceGradient);
+        chunk.Scratch.Release(mark);
+    }
+
+    /// <summary>Phase dispatch: token rows to their experts.</summary>
+    public void Dispatch(ChunkContext chunk, Tensor x, RoutedSaved saved) =>
+        chunk.Exchange.Dispatch(chunk.Operations, saved.Movement, x, saved.Weights, saved.Rows, saved.RowWeights);
+
+    /// <summary>Phase experts: each row through its expert. <paramref name="y"/> [capacity, hidden].</summary>
+    public void Experts(ChunkContext chunk, RoutedSaved saved, Tensor y)
+    {
+        IOperations ops = chunk.Operations;
+        ArenaMark mark = chunk.Scratch.Mark();
+        ExpertRows movement = saved.Movement;
+        ops.Matrix.GroupedForward(saved.Rows, movement.Offsets, _gateUp.Prepared, saved.GateUp);
+        Tensor activated = chunk.Temporary(movement.Capacity, _shape.ExpertIntermediate);
+        ops.Elementwise.SwiGlu(saved.GateUp, saved.RowWeights, movement.RowCount, activated);
+        ops.Matrix.GroupedForward(activated, movement.Offsets, _down.Prepared, y);
+        chunk.Scratch.Release(mark);
+    }
+
+    /// <summary>Phase combine: sums each token's expert rows. <paramref name="y"/> [tokens, hidden].</summary>
+    public void Combine(ChunkContext chunk, RoutedSaved saved, Tensor rows, Tensor y) => chunk.Exchange.Combine(chunk.Operations, saved.Movement, rows, y);
+
+    /// <summary>Backward of combine: dy of each row's token. It is dispatch's mirror and uses the same movement.</summary>
+    public void CombineBackward(ChunkContext chunk, Tensor dy, RoutedSaved saved, RoutedDeferred deferred) =>
+        chunk.Exchange.CombineBackward(chunk.Operations, saved.Movement, dy, deferred.RowsGradient);
+
+    /// <summary>Backward of experts: gradient of the dispatched rows and of their gate weights. <paramref name="dRows"/> [capacity, hidden].</summary>
+    public void ExpertsBackwardInput(ChunkContext chunk, RoutedSaved saved, RoutedDeferred deferred, Tensor dRows)
+    {
+        IOperations ops = chunk.Operations;
+        ArenaMark mark = chunk.Scratch.Mark();
+        ExpertRows movement = saved.Movement;
+        Tensor dActivated = chunk.Temporary(movement.Capacity, _shape.ExpertIntermediate);
+        ops.Matrix.GroupedBackwardInput(deferred.RowsGradient, movement.Offsets, _down.Prepared, dActivated);
+        ops.Elementwise.SwiGlu(saved.GateUp, saved.RowWeights, movement.RowCount, deferred.Activated);
+        ops.Elementwise.SwiGluBackward(dActivated, saved.GateUp, saved.RowWeights, movement.RowCount, deferred.GateUpGradient, deferred.RowWeightsGradient);
+        ops.Matrix.GroupedBackwardInput(deferred.GateUpGradient, movement.Offsets, _gateUp.Prepared, dRows);
+        chunk.Scratch.Release(mark);
+    }
+
+    /// <summary>Backward of dispatch and route: dx = gradient through the rows, the gate weights and the balance loss.</summary>
+    public void DispatchRouteBackward(ChunkContext chunk, RoutedSaved saved, RoutedDeferred deferred, Tensor dRows, Tensor dx)
+    {
+        IOperations ops = chunk.Operations;
+        ArenaMark mark = chunk.Scratch.Mark();
+        Tensor dWeights = chunk.Temporary(dx.Rows, _shape.Gate.TopK);
+        chunk.Exchange.DispatchBackward(ops, saved.Movement, dRows, deferred.RowWeightsGradient, dx, dWeights);
+        ops.Routing.GateBackward(dWeights, chunk.BalanceAlpha > 0 ? saved.BalanceGradient : default, saved.Scores, saved.Movement.Experts, _shape.Gate,
+            deferred.LogitsGradient);
+        ops.Matrix.BackwardInput(deferred.LogitsGradient, _gate.Prepared, dx, accumulate: true);
+        chunk.Scratch.Release(mark);
+    }
+
+    /// <summary>Weight gradients of experts and gate. <paramref name="x"/> is the normed input of route.</summary>
+    public void BackwardWeights(ChunkContext chunk, Tensor x, RoutedSaved saved, RoutedDeferred deferred, Tensor gradients, bool accumulate)
+    {
+        IMatrixOperations matrix = chunk.Operations.Matrix;
+        Tensor offsets = saved.Movement.Offsets;
+        matrix.GroupedBackwardWeight(deferred.RowsGradient, deferred.Activated, offsets, _down.View(gradients), accumulate);
+        matrix.GroupedBackwardWeight(deferred.GateUpGradient, saved.Rows, offsets, _gateUp.View(gradients), accumulate);
+        matrix.BackwardWeight(deferred.LogitsGradient, x, _gate.View(gradients), accumulate);
+    }
+}

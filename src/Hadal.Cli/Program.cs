@@ -1,1 +1,1 @@
-return 0;
+return Hadal.Cli.CommandLine.Run(args);

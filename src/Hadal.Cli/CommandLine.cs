@@ -1,0 +1,66 @@
+using System.CommandLine;
+using System.CommandLine.Help;
+using System.CommandLine.Parsing;
+using Hadal.Cli.Framework;
+using Hadal.Cli.Verbs;
+
+namespace Hadal.Cli;
+
+/// <summary>The command <c>hadal</c>: finds the verb, runs it, reports its errors.</summary>
+static class CommandLine
+{
+    /// <summary>Every verb, in the order of the help.</summary>
+    public static RootCommand Create(Context context)
+    {
+        var root = new RootCommand("Hadal trains DeepSeek-V3 models on your own text, looks into them, and talks to them. Pure C#, on any CPU.")
+        {
+            DoctorVerb.Create(context),
+        };
+        foreach (HelpOption help in root.Options.OfType<HelpOption>()) help.Action = new HelpWithExamples((HelpAction)help.Action!);
+        return root;
+    }
+
+    /// <summary>Runs one command line and returns the exit code.</summary>
+    public static int Run(IReadOnlyList<string> arguments)
+    {
+        using var interruption = new Interruption();
+        var terminal = new Terminal();
+        RootCommand root = Create(new Context(terminal, interruption));
+        ParseResult line = root.Parse(arguments, new ParserConfiguration { EnablePosixBundling = false, ResponseFileTokenReplacer = null });
+        string command = NameOf(line.CommandResult);
+        if (line.Errors.Count > 0)
+        {
+            ErrorReport.Write(command, OptionError.Report(line.Errors[0].Message, command), terminal.Error);
+            return ExitCode.WrongUse;
+        }
+
+        try
+        {
+            return line.Invoke(new InvocationConfiguration
+            {
+                EnableDefaultExceptionHandler = false,
+                ProcessTerminationTimeout = null,
+                Output = terminal.Output,
+                Error = terminal.Error,
+            });
+        }
+        catch (OperationCanceledException) when (interruption.Token.IsCancellationRequested)
+        {
+            terminal.Error.WriteLine($"{command}: interrupted");
+            return ExitCode.Interrupted;
+        }
+        catch (Exception exception)
+        {
+            return ErrorReport.Write(command, exception, terminal.Error);
+        }
+    }
+
+    // "hadal tokenizer train", from the innermost verb outwards.
+    static string NameOf(CommandResult result)
+    {
+        var names = new Stack<string>();
+        for (SymbolResult? at = result; at is CommandResult command; at = at.Parent)
+            names.Push(command.Command is RootCommand ? "hadal" : command.Command.Name);
+        return string.Join(' ', names);
+    }
+}

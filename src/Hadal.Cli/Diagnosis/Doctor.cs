@@ -1,0 +1,46 @@
+using System.Globalization;
+
+namespace Hadal.Cli.Diagnosis;
+
+/// <summary>The examination behind <c>hadal doctor</c>.</summary>
+static class Doctor
+{
+    const long OneGiB = 1L << 30;
+
+    /// <summary>All checks, in the order they are shown.</summary>
+    public static IEnumerable<Check> Examine()
+    {
+        yield return new Check("version", CheckState.Note, Version);
+        yield return new Check("runtime", CheckState.Good, Machine.Runtime);
+        yield return new Check("system", CheckState.Note, Machine.OperatingSystem);
+        yield return new Check("processor", CheckState.Note, Machine.ProcessorName());
+        yield return Vectors();
+        yield return new Check("threads", CheckState.Good, $"{Machine.Processors}; --threads N uses fewer, the result is the same");
+        yield return Memory();
+        yield return Disk();
+    }
+
+    static string Version => typeof(Doctor).Assembly.GetName().Version?.ToString(3) ?? "unknown";
+
+    static Check Vectors()
+    {
+        string sets = string.Join(", ", Machine.InstructionSets());
+        return Machine.VectorBits >= 256
+            ? new Check("vectors", CheckState.Good, $"{Machine.VectorBits} bits ({sets})")
+            : new Check("vectors", CheckState.Warning, $"{Machine.VectorBits} bits ({sets}); everything runs, several times slower than with AVX2 or AVX-512"
+                + (Machine.IsNative ? "; publish the native build with -p:IlcInstructionSet=x86-64-v4" : ""));
+    }
+
+    static Check Memory() => Machine.MemoryBytes >= 2 * OneGiB
+        ? new Check("memory", CheckState.Good, GiB(Machine.MemoryBytes))
+        : new Check("memory", CheckState.Warning, $"{GiB(Machine.MemoryBytes)}; the quickstart wants 2 GiB");
+
+    static Check Disk() => Machine.FreeBytes(".") switch
+    {
+        null => new Check("disk", CheckState.Note, "the system does not say how much is free in this folder"),
+        >= OneGiB and long free => new Check("disk", CheckState.Good, $"{GiB(free)} free in this folder"),
+        long free => new Check("disk", CheckState.Warning, $"{GiB(free)} free in this folder; a training run wants 1 GiB"),
+    };
+
+    static string GiB(long bytes) => string.Create(CultureInfo.InvariantCulture, $"{(double)bytes / OneGiB:0.0} GiB");
+}

@@ -1,0 +1,112 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using System.Globalization;
+
+namespace Hadal.Cli.Framework;
+
+/// <summary>Options in the one style: numbers have ranges, choices are listed, and a refusal says what was expected.</summary>
+static class Options
+{
+    /// <summary>A whole number in a range.</summary>
+    public static Option<int> Integer(string name, string description, int usual, int least, int most = int.MaxValue) => new(name)
+    {
+        Description = $"{description} [default: {usual}]",
+        HelpName = "N",
+        DefaultValueFactory = _ => usual,
+        CustomParser = result => Parse(result, name, $"a whole number from {least} to {most}",
+            text => int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out int value) && value >= least && value <= most ? value : null, usual),
+    };
+
+    /// <summary>A whole number that may be left out.</summary>
+    public static Option<int?> OptionalInteger(string name, string description, int least, int most = int.MaxValue) => new(name)
+    {
+        Description = description,
+        HelpName = "N",
+        CustomParser = result => Parse<int>(result, name, $"a whole number from {least} to {most}",
+            text => int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out int value) && value >= least && value <= most ? value : null, 0),
+    };
+
+    /// <summary>A seed: any whole number from 0 to 2⁶⁴−1.</summary>
+    public static Option<ulong> Seed(ulong usual = 0) => new("--seed")
+    {
+        Description = $"Seed of every random choice; the same seed gives the same result. [default: {usual}]",
+        HelpName = "N",
+        DefaultValueFactory = _ => usual,
+        CustomParser = result => Parse(result, "--seed", "a whole number from 0 to 2^64-1",
+            text => ulong.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out ulong value) ? value : null, usual),
+    };
+
+    /// <summary>A number in a range, with a decimal point whatever the locale says.</summary>
+    public static Option<double> Real(string name, string description, double usual, double least, double most) => new(name)
+    {
+        Description = $"{description} [default: {usual.ToString(CultureInfo.InvariantCulture)}]",
+        HelpName = "X",
+        DefaultValueFactory = _ => usual,
+        CustomParser = result => Parse(result, name, string.Create(CultureInfo.InvariantCulture, $"a number from {least} to {most}"),
+            text => double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double value) && value >= least && value <= most ? value : null, usual),
+    };
+
+    /// <summary>One of a few words; the first is the default.</summary>
+    public static Option<string> Choice(string name, string description, params string[] words) => new(name)
+    {
+        Description = $"{description} [default: {words[0]}]",
+        HelpName = string.Join('|', words),
+        DefaultValueFactory = _ => words[0],
+        CustomParser = result =>
+        {
+            string text = result.Tokens[0].Value;
+            if (words.Contains(text, StringComparer.Ordinal)) return text;
+            result.AddError(OptionError.Message($"{name} was given \"{text}\".", $"one of {string.Join(", ", words)}"));
+            return words[0];
+        },
+    };
+
+    /// <summary>A switch.</summary>
+    public static Option<bool> Switch(string name, string description) => new(name) { Description = description };
+
+    /// <summary>A word, a path, a text.</summary>
+    public static Option<string?> Text(string name, string helpName, string description, bool required = false) => new(name)
+    {
+        Description = description,
+        HelpName = helpName,
+        Required = required,
+    };
+
+    /// <summary>The folder of a checkpoint.</summary>
+    public static Option<string> Model(string? usual = null)
+    {
+        var option = new Option<string>("--model")
+        {
+            Description = "Folder with config.json, safetensors and, for text, tokenizer.json." + (usual is null ? "" : $" [default: {usual}]"),
+            HelpName = "DIR",
+            Required = usual is null,
+        };
+        if (usual is not null) option.DefaultValueFactory = _ => usual;
+        return option;
+    }
+
+    /// <summary>Which set of operations runs.</summary>
+    public static Option<string> Backend() => Choice("--backend", "The set of operations that runs: cpu (SIMD, threads) or reference (plain loops, slow).", "cpu", "reference");
+
+    /// <summary>Number of threads; 0 means one per processor.</summary>
+    public static Option<int> Threads() => new("--threads")
+    {
+        Description = "Threads of the cpu backend; the result does not depend on it. [default: one per processor]",
+        HelpName = "N",
+        DefaultValueFactory = _ => 0,
+        CustomParser = result => Parse(result, "--threads", "a whole number from 1 to 1024",
+            text => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int value) && value is >= 1 and <= 1024 ? value : null, 0),
+    };
+
+    /// <summary>Machine-readable output.</summary>
+    public static Option<bool> Json() => Switch("--json", "Print one JSON object on standard output instead of text.");
+
+    static T Parse<T>(ArgumentResult result, string name, string expected, Func<string, T?> parse, T otherwise)
+        where T : struct
+    {
+        string text = result.Tokens.Count > 0 ? result.Tokens[0].Value : "";
+        if (parse(text) is { } value) return value;
+        result.AddError(OptionError.Message($"{name} was given \"{text}\".", expected));
+        return otherwise;
+    }
+}

@@ -1,0 +1,60 @@
+using System.CommandLine;
+using System.CommandLine.Help;
+using System.CommandLine.Invocation;
+
+namespace Hadal.Cli.Framework;
+
+/// <summary>A command that knows examples of its use; its help shows them.</summary>
+sealed class Verb : Command
+{
+    /// <summary>A verb without an action of its own when it holds others.</summary>
+    /// <param name="name">What the user types.</param>
+    /// <param name="description">One sentence or a few.</param>
+    /// <param name="examples">Whole command lines, each ready to be typed.</param>
+    public Verb(string name, string description, params string[] examples)
+        : base(name, description)
+    {
+        Examples = examples;
+    }
+
+    /// <summary>Whole command lines, each ready to be typed.</summary>
+    public IReadOnlyList<string> Examples { get; }
+
+    /// <summary>This verb and those inside it.</summary>
+    public IEnumerable<Verb> WithInner() => Subcommands.OfType<Verb>().SelectMany(verb => verb.WithInner()).Prepend(this);
+}
+
+/// <summary>What a verb is given beside its options.</summary>
+/// <param name="Terminal">The two streams.</param>
+/// <param name="Interruption">Ctrl-C.</param>
+sealed record Context(Terminal Terminal, Interruption Interruption)
+{
+    /// <summary>Cancelled by the first Ctrl-C.</summary>
+    public CancellationToken Cancellation => Interruption.Token;
+}
+
+/// <summary>The usual help, then the verb's examples and the exit codes.</summary>
+sealed class HelpWithExamples(HelpAction usual) : SynchronousCommandLineAction
+{
+    /// <inheritdoc/>
+    public override bool Terminating => true;
+
+    /// <inheritdoc/>
+    public override bool ClearsParseErrors => true;
+
+    /// <inheritdoc/>
+    public override int Invoke(ParseResult parseResult)
+    {
+        usual.Invoke(parseResult);
+        TextWriter output = parseResult.InvocationConfiguration.Output;
+        if (parseResult.CommandResult.Command is Verb { Examples.Count: > 0 } verb)
+        {
+            output.WriteLine(verb.Examples.Count == 1 ? "Example:" : "Examples:");
+            foreach (string example in verb.Examples) output.WriteLine("  " + example);
+            output.WriteLine();
+        }
+
+        output.WriteLine("Exit codes: 0 fine, 1 failed, 2 wrong use, 130 interrupted. HADAL_DEBUG=1 adds stack traces to errors.");
+        return ExitCode.Fine;
+    }
+}

@@ -81,12 +81,11 @@ if [ ${#oracles[@]} -gt 0 ]; then
     need npm 'command -v npm' 'installs the oracles'
 fi
 missing_oracles=()
-for install in "${oracles[@]}"; do
-    folder=$(dirname "$install")
-    stamp="$folder/node_modules/.package-lock.json" # npm writes it last
-    if [ ! -f "$stamp" ] || [ "$folder/package.json" -nt "$stamp" ]; then
+for install in "${oracles[@]}"; do # each leaves the file "installed" beside a copy of its lock file
+    folder=$(dirname "$install") name=$(basename "$(dirname "$install")")
+    if [ ! -f "artifacts/oracles/$name/installed" ] || ! cmp -s "$folder/package-lock.json" "artifacts/oracles/$name/package-lock.json"; then
         missing_oracles+=("$install")
-        printf '  %-12s npm packages of %s/package.json, into that folder\n' "$(basename "$folder")" "$folder"
+        printf '  %-12s npm packages of %s/package.json, into artifacts/oracles/%s\n' "$name" "$folder" "$name"
     fi
 done
 

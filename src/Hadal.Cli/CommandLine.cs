@@ -14,6 +14,7 @@ static class CommandLine
     {
         var root = new RootCommand("Hadal trains DeepSeek-V3 models on your own text, looks into them, and talks to them. Pure C#, on any CPU.")
         {
+            TokenizerVerb.Create(context),
             DoctorVerb.Create(context),
         };
         foreach (HelpOption help in root.Options.OfType<HelpOption>()) help.Action = new HelpWithExamples((HelpAction)help.Action!);

@@ -36,6 +36,9 @@ sealed class Terminal
     /// <summary>True when a person can type and read: no stream of the conversation is redirected.</summary>
     public static bool IsInteractive => !Console.IsInputRedirected && !Console.IsOutputRedirected;
 
+    /// <summary>A table cell that shows its text as it is; markup in it means nothing.</summary>
+    public static Spectre.Console.Text Plain(string text) => new(text);
+
     /// <summary>Says which backend runs, on standard error, so that standard output stays pure.</summary>
     public void SayBackend(string description) => Error.WriteLine($"backend: {description}");
 

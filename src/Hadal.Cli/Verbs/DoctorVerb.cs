@@ -49,7 +49,7 @@ static class DoctorVerb
     {
         Table table = new Table().Border(TableBorder.None).HideHeaders().AddColumn("").AddColumn("").AddColumn("");
         foreach (Check check in checks)
-            table.AddRow(new Markup($"[{Colour(check.State)}]{Word(check.State)}[/]"), new Text(check.Name), new Text(check.Detail));
+            table.AddRow(new Markup($"[{Colour(check.State)}]{Word(check.State)}[/]"), Terminal.Plain(check.Name), Terminal.Plain(check.Detail));
         terminal.Screen.Write(table);
         terminal.Screen.WriteLine(healthy ? "Everything that was tried works." : "Something does not work: see the lines marked bad.");
     }

@@ -1,3 +1,5 @@
+using Hadal.Numerics;
+
 namespace Hadal.Tensors.Reference;
 
 /// <summary>Every real element type to double and back: exact one way, one rounding to nearest even the other way.</summary>
@@ -20,8 +22,16 @@ static class ElementConversion
                 for (int i = 0; i < values.Length; i++) values[i] = (double)halves[i];
                 break;
             case DType.BF16:
-                Span<ushort> bits = tensor.Row<ushort>(row);
-                for (int i = 0; i < values.Length; i++) values[i] = BitConverter.UInt32BitsToSingle((uint)bits[i] << 16);
+                Span<BF16> brains = tensor.Row<BF16>(row);
+                for (int i = 0; i < values.Length; i++) values[i] = brains[i].ToSingle();
+                break;
+            case DType.E4M3:
+                Span<E4M3> fine = tensor.Row<E4M3>(row);
+                for (int i = 0; i < values.Length; i++) values[i] = fine[i].ToSingle();
+                break;
+            case DType.E5M2:
+                Span<E5M2> coarse = tensor.Row<E5M2>(row);
+                for (int i = 0; i < values.Length; i++) values[i] = coarse[i].ToSingle();
                 break;
             default:
                 throw Unsupported(tensor);
@@ -45,30 +55,20 @@ static class ElementConversion
                 for (int i = 0; i < values.Length; i++) halves[i] = (Half)values[i];
                 break;
             case DType.BF16:
-                Span<ushort> bits = tensor.Row<ushort>(row);
-                for (int i = 0; i < values.Length; i++) bits[i] = ToBFloat16(values[i]);
+                Span<BF16> brains = tensor.Row<BF16>(row);
+                for (int i = 0; i < values.Length; i++) brains[i] = BF16.FromDouble(values[i]);
+                break;
+            case DType.E4M3:
+                Span<E4M3> fine = tensor.Row<E4M3>(row);
+                for (int i = 0; i < values.Length; i++) fine[i] = E4M3.FromDouble(values[i]);
+                break;
+            case DType.E5M2:
+                Span<E5M2> coarse = tensor.Row<E5M2>(row);
+                for (int i = 0; i < values.Length; i++) coarse[i] = E5M2.FromDouble(values[i]);
                 break;
             default:
                 throw Unsupported(tensor);
         }
-    }
-
-    /// <summary>Nearest BF16, ties to even, straight from double: rounding by way of float could round twice.</summary>
-    public static ushort ToBFloat16(double value)
-    {
-        uint bits = BitConverter.SingleToUInt32Bits(RoundToOdd(value));
-        if (double.IsNaN(value)) return (ushort)((bits >> 16) | 0x40);
-        return (ushort)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
-    }
-
-    /// <summary>The float next to <paramref name="value"/> towards zero, its last bit set when anything was cut off; a later rounding to fewer bits is then exact.</summary>
-    public static float RoundToOdd(double value)
-    {
-        float nearest = (float)value;
-        if (nearest == value || double.IsNaN(value) || double.IsInfinity(value)) return nearest;
-        uint bits = BitConverter.SingleToUInt32Bits(nearest);
-        if (Math.Abs((double)nearest) > Math.Abs(value)) bits--;
-        return BitConverter.UInt32BitsToSingle(bits | 1);
     }
 
     static ArgumentException Unsupported(Tensor tensor) => new($"{tensor} does not hold real numbers.");

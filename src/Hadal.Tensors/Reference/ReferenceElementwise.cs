@@ -20,6 +20,7 @@ sealed class ReferenceElementwise : IElementwiseOperations
 
     public void Fill(Tensor y, double value)
     {
+        Require.Present(y);
         if (y.DType == DType.I32)
         {
             for (int row = 0; row < y.Rows; row++) y.Row<int>(row).Fill(checked((int)value));

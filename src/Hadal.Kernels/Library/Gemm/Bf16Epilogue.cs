@@ -1,0 +1,83 @@
+using System.Numerics;
+using Hadal.Kernels.Dsl;
+using Hadal.Kernels.Ir;
+
+namespace Hadal.Kernels.Library.Gemm;
+
+/// <summary>
+/// Rounds fragments to BF16 and stores them. Each warp turns its 16 rows by 64 columns through 2 KB of shared memory of its own (stmatrix, 16-byte pieces XORed
+/// with the row against bank conflicts), so that rows leave in 16-byte pieces. Where N is no multiple of 8 rows are not 16-byte aligned: elements leave one by one.
+/// </summary>
+sealed class Bf16Epilogue
+{
+    const int BufferBytes = 16 * 128;
+    readonly ConsumerScope _scope;
+    readonly U64 _d;
+    readonly int _n, _tileN;
+    readonly bool _columnTail;
+    readonly U32 _buffer, _matrixRow;
+
+    public Bf16Epilogue(KernelScope kernel, ConsumerScope scope, U64 d, GemmShape shape, GemmConfig config, SharedRegion buffers)
+    {
+        (_scope, _d, _n, _tileN) = (scope, d, shape.N, config.TileN);
+        _columnTail = shape.N % (config.TileN * config.Cluster) != 0;
+        U32 lane = scope.Lane;
+        _buffer = scope.Address(buffers) + kernel.Warp * BufferBytes;
+        _matrixRow = _buffer + ((lane & 15) << 7) + (((lane >> 4) ^ (lane & 7)) << 4);
+    }
+
+    /// <summary>Bytes of shared memory the multiplying warps need.</summary>
+    public static int SharedBytes(GemmConfig config) => 4 * config.Warpgroups * BufferBytes;
+
+    /// <summary>Stores a fragment whose first row of this warpgroup is <paramref name="firstRow"/>; rows from <paramref name="rowEnd"/> on are left out.</summary>
+    public void Store(Fragment tile, U32 firstRow, U32 column, U32 rowEnd)
+    {
+        U32 warpRow = firstRow + (_scope.Warp << 4);
+        if (_n % 8 == 0) StorePieces(tile, warpRow, column, rowEnd);
+        else StoreElements(tile, warpRow, column, rowEnd);
+    }
+
+    void StorePieces(Fragment tile, U32 warpRow, U32 column, U32 rowEnd)
+    {
+        U64 corner = _d + warpRow.MultiplyWide(_n * 2) + column.MultiplyWide(2);
+        for (int first = 0; first < _tileN; first += 64)
+        {
+            int columns = Math.Min(64, _tileN - first), pieces = columns / 8, rowsAtOnce = 32 / pieces;
+            _scope.WarpSync();
+            for (int piece = 0; piece < pieces; piece += 2)
+            {
+                int e = 4 * (first / 8 + piece);
+                _scope.StoreMatrix(_matrixRow ^ (piece << 4), tile.Pack(e), tile.Pack(e + 2), tile.Pack(e + 4), tile.Pack(e + 6));
+            }
+
+            _scope.WarpSync();
+            U32 laneRow = _scope.Lane >> BitOperations.Log2((uint)pieces), lanePiece = _scope.Lane & (pieces - 1);
+            U64 address = corner + laneRow.MultiplyWide(_n * 2) + lanePiece.MultiplyWide(16);
+            for (int row = 0; row < 16; row += rowsAtOnce)
+            {
+                U32 from = _buffer + ((laneRow + row) << 7) + ((lanePiece ^ ((laneRow + row) & 7)) << 4);
+                U32[] piece = _scope.LoadShared<U32>(4, from);
+                Predicate inside = warpRow + laneRow + row < rowEnd;
+                if (_columnTail) inside &= column + (lanePiece << 3) + first < _scope.Constant(_n);
+                _scope.Store<U32>(address, piece, ((long)row * _n + first) * 2, where: inside);
+            }
+        }
+    }
+
+    void StoreElements(Fragment tile, U32 warpRow, U32 column, U32 rowEnd)
+    {
+        U32 row = warpRow + (_scope.Lane >> 2), at = column + ((_scope.Lane & 3) << 1);
+        U64 address = _d + row.MultiplyWide(_n * 2) + at.MultiplyWide(2);
+        for (int half = 0; half < 2; half++)
+        {
+            Predicate rowInside = row + 8 * half < rowEnd;
+            for (int group = 0; group < _tileN / 8; group++)
+            {
+                U32 pair = tile.Pack(4 * group + 2 * half);
+                long offset = ((long)8 * half * _n + 8 * group) * 2;
+                for (int e = 0; e < 2; e++)
+                    _scope.StoreHalf(address, pair, e == 1, offset + 2 * e, rowInside & at + (8 * group + e) < _scope.Constant(_n));
+            }
+        }
+    }
+}

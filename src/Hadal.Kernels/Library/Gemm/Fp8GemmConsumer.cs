@@ -1,0 +1,151 @@
+using Hadal.Kernels.Dsl;
+using Hadal.Kernels.Ir;
+
+namespace Hadal.Kernels.Library.Gemm;
+
+/// <summary>The multiplying warpgroups of <see cref="Fp8GemmKernel"/>.</summary>
+sealed class Fp8GemmConsumer
+{
+    readonly KernelScope _kernel;
+    readonly ConsumerScope _scope;
+    readonly GemmShape _shape;
+    readonly GemmConfig _config;
+    readonly TileWalk _walk;
+    readonly RingMatrix _a, _b;
+    readonly RingVector _aScale;
+    readonly CarriedSlot _slot;
+    readonly U64 _bScaleTable;
+    readonly Bf16Epilogue _epilogue;
+    readonly Accumulator _product;
+    readonly Fragment[] _sum;
+    readonly Register<F32>[] _rowScale, _rowScaleBelow;
+    readonly Register<U32> _row, _column, _rowEnd, _previousRow, _previousColumn, _previousRowEnd, _chunkAhead;
+    readonly Register<U64> _bScale;
+    readonly Register<F32> _bScaleAhead;
+    readonly int _chunks;
+
+    public Fp8GemmConsumer(
+        KernelScope kernel, ConsumerScope scope, GemmShape shape, GemmConfig config, GemmRows rows, Pipeline ring, RingOperand a, RingOperand b, RingOperand aScale, U64 bScale, Bf16Epilogue epilogue)
+    {
+        (_kernel, _scope, _shape, _config, _epilogue, _bScaleTable) = (kernel, scope, shape, config, epilogue, bScale);
+        _chunks = (shape.K + 127) / 128;
+        RingConsumer read = scope.Read(ring);
+        U32 warpgroupRow = scope.Index << 6;
+        _a = read.Matrix(a, warpgroupRow);
+        _b = read.Matrix(b);
+        _aScale = read.Vector(aScale, warpgroupRow + scope.FragmentRow());
+        _slot = read.Carry(_a, _b);
+        _product = scope.Accumulator(config.TileN, "product");
+        _sum = [.. Enumerable.Range(0, config.Waves).Select(_ => scope.Fragment(config.TileN, "sum"))];
+        _rowScale = [.. _sum.Select(_ => scope.Register<F32>("row_scale"))];
+        _rowScaleBelow = [.. _sum.Select(_ => scope.Register<F32>("row_scale_below"))];
+        _row = scope.Register<U32>("row");
+        _column = scope.Register<U32>("column");
+        _rowEnd = scope.Register<U32>("row_end");
+        _previousRow = scope.Register("previous_row", scope.Constant(0));
+        _previousColumn = scope.Register("previous_column", scope.Constant(0));
+        _previousRowEnd = scope.Register("previous_row_end", scope.Constant(0));
+        _bScale = scope.Register<U64>("b_scale");
+        _bScaleAhead = scope.Register<F32>("b_scale_ahead");
+        _chunkAhead = scope.Register<U32>("chunk_ahead");
+        _walk = new TileWalk(kernel, scope, shape, config, rows);
+        TakeTarget();
+    }
+
+    public void Run()
+    {
+        _scope.While(() => _walk.Running, () =>
+        {
+            U32 row = _row.Value, column = _column.Value, rowEnd = _rowEnd.Value;
+            _slot.Enter();
+            (F32 Row, F32 Below)[] scales = LoadRowScales();
+            for (int wave = 0; wave < _config.Waves; wave++) (_rowScale[wave].Value, _rowScaleBelow[wave].Value) = scales[wave];
+            Chunk(first: true, last: _chunks == 1);
+            _scope.Repeat(_chunks - 2, () => Chunk(first: false, last: false));
+            if (_chunks > 1) Chunk(first: false, last: true);
+            if (_config.LateEpilogue) (_previousRow.Value, _previousColumn.Value, _previousRowEnd.Value) = (row, column, rowEnd);
+            else for (int wave = 0; wave < _config.Waves; wave++) Leave(wave, row, column, rowEnd);
+        });
+        if (_config.LateEpilogue)
+            for (int wave = 0; wave < _config.Waves; wave++) LeavePrevious(wave);
+    }
+
+    /// <summary>One stage: each wave is multiplied and promoted; everything else happens under the products.</summary>
+    void Chunk(bool first, bool last)
+    {
+        F32 bScale = _bScaleAhead.Value;
+        (F32 Row, F32 Below)[] ahead = [];
+        for (int wave = 0; wave < _config.Waves; wave++)
+        {
+            PendingFragment pending = _scope.Multiply(_product, _slot[_a].Below(64 * _config.Warpgroups * wave), _slot[_b]);
+            if (first && _config.LateEpilogue) LeavePrevious(wave);
+            if (wave == 0) FetchAhead(last);
+            F32 scale = _rowScale[wave].Value * bScale, below = _rowScaleBelow[wave].Value * bScale;
+            SlotRelease? release = null;
+            if (wave == _config.Waves - 1)
+            {
+                release = _slot.Leave();
+                if (!last)
+                {
+                    _slot.Enter();
+                    ahead = LoadRowScales();
+                }
+            }
+
+            Fragment product = pending.Wait();
+            release?.Release();
+            _sum[wave].Promote(product, scale, below, accumulate: !first);
+        }
+
+        for (int wave = 0; wave < ahead.Length; wave++) (_rowScale[wave].Value, _rowScaleBelow[wave].Value) = ahead[wave];
+    }
+
+    (F32 Row, F32 Below)[] LoadRowScales()
+    {
+        U32 address = _slot[_aScale];
+        var scales = new (F32, F32)[_config.Waves];
+        for (int wave = 0; wave < scales.Length; wave++)
+        {
+            int offset = 64 * _config.Warpgroups * wave * 4;
+            scales[wave] = (_scope.LoadShared<F32>(address, offset), _scope.LoadShared<F32>(address, offset + 32));
+        }
+
+        return scales;
+    }
+
+    /// <summary>Starts the load of the next chunk's scale of B: of this tile, or the first of the next one.</summary>
+    void FetchAhead(bool last)
+    {
+        if (!last)
+        {
+            _chunkAhead.Value = _chunkAhead.Value + 1;
+            LoadBScale();
+            return;
+        }
+
+        _walk.Advance();
+        TakeTarget();
+    }
+
+    void TakeTarget()
+    {
+        TilePosition tile = _walk.Current();
+        (_row.Value, _column.Value, _rowEnd.Value) = (tile.Row, tile.Column, tile.RowEnd);
+
+        // A block without a tile reads some scale that exists, and does not use it.
+        int blocks = (_shape.N + 127) / 128;
+        U32 block = (tile.Column >> 7).Minimum(blocks - 1);
+        if (_shape.Groups > 1) block += tile.Group.Minimum(_shape.Groups - 1) * blocks;
+        _bScale.Value = _bScaleTable.At(block * _chunks, 4);
+        _chunkAhead.Value = _scope.Constant(0);
+        LoadBScale();
+    }
+
+    void LoadBScale() => _bScaleAhead.Value = _scope.Load<F32>(_bScale.Value.At(_chunkAhead.Value, 4), cache: CacheHint.ReadOnly);
+
+    void LeavePrevious(int wave) =>
+        _scope.If(_previousRowEnd.Value.IsNot(0), () => Leave(wave, _previousRow.Value, _previousColumn.Value, _previousRowEnd.Value), uniform: true);
+
+    void Leave(int wave, U32 row, U32 column, U32 rowEnd) =>
+        _epilogue.Store(_sum[wave], row + (_scope.Index << 6) + 64 * _config.Warpgroups * wave, column, rowEnd);
+}

@@ -1,0 +1,82 @@
+namespace Hadal.Kernels.Library.Gemm;
+
+/// <summary>How rows of A are grouped.</summary>
+public enum GemmGrouping
+{
+    /// <summary>One product: D[M, N] = A[M, K] · B[N, K]ᵀ.</summary>
+    Dense,
+
+    /// <summary>Group g owns rows offsets[g] … offsets[g + 1] − 1 of A and D and matrix g of B. Offsets are read on the device.</summary>
+    Contiguous,
+
+    /// <summary>Group g owns the first counts[g] of the rows g · capacity … of A and D and matrix g of B. Counts are read on the device.</summary>
+    Masked,
+}
+
+/// <summary>Shape of a family of products known when the kernel is built; the number of rows is a run-time argument.</summary>
+/// <param name="N">Columns of D, rows of B; at least 1.</param>
+/// <param name="K">Length of the products; a multiple of 16.</param>
+/// <param name="Grouping">How the rows of A are grouped.</param>
+/// <param name="Groups">Number of groups; 1 when dense.</param>
+public sealed record GemmShape(int N, int K, GemmGrouping Grouping = GemmGrouping.Dense, int Groups = 1)
+{
+    /// <summary>Throws when a number is out of range.</summary>
+    public void Validate()
+    {
+        if (N < 1) throw new ArgumentException($"N = {N}: a product has at least one column.");
+        if (K < 16 || K % 16 != 0) throw new ArgumentException($"K = {K}: the copies need a positive multiple of 16; pad with zeros.");
+        if (Groups < 1 || (Grouping == GemmGrouping.Dense && Groups != 1)) throw new ArgumentException($"{Groups} groups with {Grouping}: dense has one, the others at least one.");
+    }
+}
+
+/// <summary>The tile and schedule of a GEMM kernel. Chosen by a table of shapes, or by hand.</summary>
+public sealed record GemmConfig
+{
+    /// <summary>Warpgroups that multiply: 1 to 3.</summary>
+    public int Warpgroups { get; init; } = 2;
+
+    /// <summary>64-row products a warpgroup makes of each stage: 1 or 2.</summary>
+    public int Waves { get; init; } = 2;
+
+    /// <summary>Columns of a tile: 16, 32, 64 or 128.</summary>
+    public int TileN { get; init; } = 128;
+
+    /// <summary>Stages of the ring.</summary>
+    public int Stages { get; init; } = 4;
+
+    /// <summary>Blocks of a cluster, which share the rows of A: 1 or 2.</summary>
+    public int Cluster { get; init; } = 1;
+
+    /// <summary>Columns of tiles walked together, so that blocks in flight meet in the L2.</summary>
+    public int RasterGroup { get; init; } = 16;
+
+    /// <summary>A tile leaves under the first products of the next one.</summary>
+    public bool LateEpilogue { get; init; } = true;
+
+    /// <summary>Rows of a tile.</summary>
+    public int TileM => 64 * Warpgroups * Waves;
+
+    /// <summary>Threads of a block: the multiplying warpgroups and one that copies.</summary>
+    public int Threads => 128 * (Warpgroups + 1);
+
+    /// <summary>Registers of a multiplying thread.</summary>
+    public int ConsumerRegisters => Warpgroups switch { 1 => 240, 2 => 232, _ => 160 };
+
+    /// <summary>Registers of a copying thread.</summary>
+    public int ProducerRegisters => Warpgroups == 3 ? 32 : 40;
+
+    /// <summary>Throws when a number is out of range.</summary>
+    public void Validate()
+    {
+        if (Warpgroups is < 1 or > 3) throw new ArgumentException($"{Warpgroups} multiplying warpgroups: 1 to 3 fit the register file.");
+        if (Waves is < 1 or > 2 || (Warpgroups == 3 && Waves == 2)) throw new ArgumentException($"{Waves} waves of {Warpgroups} warpgroups: accumulators of at most 256 rows fit.");
+        if (TileN is not (16 or 32 or 64 or 128)) throw new ArgumentException($"TileN = {TileN}: one of 16, 32, 64, 128, so that a tile lies in one 128-column block of scales.");
+        if (TileM > 256) throw new ArgumentException($"TileM = {TileM}: a copy brings at most 256 rows.");
+        if (Stages < 2) throw new ArgumentException($"{Stages} stages: the next is awaited while the current one multiplies, so at least 2.");
+        if (Cluster is not (1 or 2)) throw new ArgumentException($"Cluster = {Cluster}: 1 or 2.");
+        if (RasterGroup < 1) throw new ArgumentException($"RasterGroup = {RasterGroup}: at least 1.");
+    }
+
+    /// <summary>A short name: what log lines and kernel names say.</summary>
+    public override string ToString() => $"{TileM}x{TileN}_s{Stages}_c{Cluster}{(LateEpilogue ? "_late" : "")}";
+}

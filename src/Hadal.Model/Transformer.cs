@@ -18,14 +18,23 @@ public sealed class Transformer : IDisposable
     /// <param name="recipe">Precision of products and cached tensors.</param>
     /// <param name="type">F32; F64 on the Reference backend only.</param>
     public Transformer(IBackend backend, TransformerShape shape, Recipe recipe, DType type = DType.F32)
+        : this(backend, shape, recipe, type, bind: true)
+    {
+    }
+
+    Transformer(IBackend backend, TransformerShape shape, Recipe recipe, DType type, bool bind)
     {
         Backend = backend;
         Shape = shape;
         Recipe = recipe;
         DType = type;
         _tables = new TensorArena(backend);
-        Tensor rotary = _tables.Allocate(type, shape.MaxPositions, shape.QkRopeHeadDim);
-        RotaryTable.Fill(rotary, shape.RotaryTheta, shape.Yarn);
+        Tensor rotary = default;
+        if (bind)
+        {
+            rotary = _tables.Allocate(type, shape.MaxPositions, shape.QkRopeHeadDim);
+            RotaryTable.Fill(rotary, shape.RotaryTheta, shape.Yarn);
+        }
 
         Parameters = new ParameterSet(backend, type);
         _embedding = Parameters.Add("model.embed_tokens.weight", ParameterKind.Vocabulary, [shape.Vocabulary, shape.Hidden],
@@ -41,7 +50,36 @@ public sealed class Transformer : IDisposable
         var mtp = new MtpModule[shape.MtpDepth];
         for (int depth = 0; depth < mtp.Length; depth++) mtp[depth] = new MtpModule(Parameters, shape, depth, _embedding, rotary);
         Mtp = mtp;
-        Parameters.Bind();
+        if (bind) Parameters.Bind();
+    }
+
+    /// <summary>The parameters a shape has, declared without taking memory: for sizing and for checks before a load.</summary>
+    public static IReadOnlyList<Parameter> Declare(TransformerShape shape)
+    {
+        using var model = new Transformer(NoMemory.Instance, shape, Recipe.Fp32, DType.F32, bind: false);
+        return model.Parameters.All;
+    }
+
+    /// <summary>The backend of declarations: it has no memory and runs nothing.</summary>
+    sealed class NoMemory : IBackend
+    {
+        public static NoMemory Instance { get; } = new();
+
+        public string Name => "none";
+
+        public string Description => "declarations only";
+
+        public IOperations Operations => throw new InvalidOperationException("A declared model has no operations.");
+
+        public TensorMemory Allocate(long bytes) => throw new InvalidOperationException("A declared model has no memory.");
+
+        public void Synchronize()
+        {
+        }
+
+        public void Dispose()
+        {
+        }
     }
 
     /// <summary>Where it lives.</summary>

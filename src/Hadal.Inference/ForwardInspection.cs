@@ -1,0 +1,107 @@
+using System.Runtime.InteropServices;
+using Hadal.Formats;
+using Hadal.Model;
+using Hadal.Tensors;
+
+namespace Hadal.Inference;
+
+/// <summary>One forward, and backward if asked, over given tokens, everything written to a file: how a model is compared from outside.</summary>
+public static class ForwardInspection
+{
+    /// <summary>
+    /// Writes F32 <c>logits</c> [B, T, vocabulary], <c>loss</c> [1] (mean next-token cross-entropy over B·(T−1) positions, nothing else in it) and,
+    /// with <paramref name="backward"/>, <c>grad.NAME</c> for every public tensor of the checkpoint that can be learnt: the gradient of exactly that loss.
+    /// </summary>
+    /// <param name="directory">Model directory.</param>
+    /// <param name="tokensFile">Safetensors file with I32 <c>input_ids</c> [B, T].</param>
+    /// <param name="outputFile">Safetensors file to write, atomically.</param>
+    /// <param name="warnings">Receives what the load remarked.</param>
+    /// <returns>The loss.</returns>
+    /// <exception cref="CheckpointFormatException">Model or tokens are not as they must be.</exception>
+    public static double Run(string directory, string tokensFile, string outputFile, bool backward, Recipe recipe, IBackend backend, ICollection<string>? warnings = null)
+    {
+        (int[] ids, int sequences, int length) = ReadTokens(tokensFile);
+        using LoadedModel loaded = ModelLoader.Load(directory, backend, recipe, withMtp: false);
+        foreach (string warning in loaded.Warnings) warnings?.Add(warning);
+        Transformer model = loaded.Model;
+        using var chunk = new SequenceChunk(model, sequences, length, training: backward);
+        chunk.SetTokens(ids, length);
+        Tensor gradients = default;
+        double targets = (double)sequences * (length - 1);
+        if (backward)
+        {
+            gradients = model.Parameters.CreateBuffer(model.DType);
+            chunk.ForwardBackward(new LossWeights(1 / targets, 0, 0, 0), gradients);
+        }
+        else
+        {
+            chunk.Forward();
+        }
+
+        using var output = new TensorArena(backend);
+        Tensor logits = output.Allocate(model.DType, checked(sequences * length), model.Shape.Vocabulary);
+        chunk.Logits(logits);
+        backend.Synchronize();
+        double loss = 0;
+        foreach (float one in chunk.Losses[0].AsSpan<float>()) loss += one;
+        loss /= targets;
+
+        using Checkpoint checkpoint = Checkpoint.Open(directory);
+        Write(outputFile, logits.Reshape(sequences, length, model.Shape.Vocabulary), loss, model, gradients, checkpoint);
+        return loss;
+    }
+
+    static (int[] Ids, int Sequences, int Length) ReadTokens(string path)
+    {
+        using Checkpoint file = Checkpoint.Open(path);
+        TensorEntry entry = file.Get("input_ids");
+        if (entry.Shape.Length != 2 || entry.Type is not (ElementType.I32 or ElementType.I64) || entry.Shape[0] < 1 || entry.Shape[1] < 2 || entry.ElementCount > int.MaxValue / 8)
+            throw new CheckpointFormatException($"{path}: {entry} is not usable as tokens; expected input_ids I32 [B, T] with at least one sequence of two tokens.");
+        ReadOnlySpan<byte> bytes = file.View(entry);
+        int[] ids = entry.Type == ElementType.I32
+            ? MemoryMarshal.Cast<byte, int>(bytes).ToArray()
+            : Array.ConvertAll(MemoryMarshal.Cast<byte, long>(bytes).ToArray(), id => id is >= int.MinValue and <= int.MaxValue ? (int)id : -1);
+        return (ids, (int)entry.Shape[0], (int)entry.Shape[1]);
+    }
+
+    static void Write(string path, Tensor logits, double loss, Transformer model, Tensor gradients, Checkpoint checkpoint)
+    {
+        var declarations = new List<TensorDeclaration>
+        {
+            new("logits", ElementType.F32, [logits[0], logits[1], logits[2]]), new("loss", ElementType.F32, [1]),
+        };
+        var known = new Dictionary<string, PublicTensor>(StringComparer.Ordinal);
+        if (!gradients.IsEmpty)
+        {
+            foreach (PublicTensor tensor in CheckpointWeights.Public(model)) known.Add(tensor.Name, tensor);
+            foreach (TensorEntry entry in checkpoint.Entries.Where(IsLearnt)) declarations.Add(new TensorDeclaration("grad." + entry.Name, ElementType.F32, entry.Shape));
+        }
+
+        using var writer = new SafetensorsWriter(path, declarations);
+        WriteRows(writer, "logits", logits);
+        writer.Write("loss", MemoryMarshal.AsBytes<float>([(float)loss]));
+        if (!gradients.IsEmpty)
+        {
+            foreach (TensorEntry entry in checkpoint.Entries.Where(IsLearnt))
+            {
+                // A tensor the main model does not read (an MTP module's) has no part in this loss: its gradient is zero.
+                if (known.TryGetValue(entry.Name, out PublicTensor tensor)) WriteRows(writer, "grad." + entry.Name, tensor.View(gradients));
+                else writer.Write("grad." + entry.Name, new byte[checked(entry.ElementCount * sizeof(float))]);
+            }
+        }
+
+        writer.Commit();
+    }
+
+    static void WriteRows(SafetensorsWriter writer, string name, Tensor tensor)
+    {
+        for (int row = 0; row < tensor.Rows; row++) writer.Append(name, MemoryMarshal.AsBytes(tensor.Row<float>(row)));
+    }
+
+    /// <summary>Selection biases are moved by load, scales belong to their weight.</summary>
+    static bool IsLearnt(TensorEntry entry) =>
+        !entry.Name.EndsWith(".e_score_correction_bias", StringComparison.Ordinal)
+        && !entry.Name.EndsWith("_scale_inv", StringComparison.Ordinal)
+        && !entry.Name.EndsWith("rotary_emb.inv_freq", StringComparison.Ordinal)
+        && entry.Type is ElementType.F32 or ElementType.BF16 or ElementType.F16 or ElementType.F64 or ElementType.F8_E4M3;
+}

@@ -56,7 +56,7 @@ public static class ForwardInspection
         using Checkpoint file = Checkpoint.Open(path);
         TensorEntry entry = file.Get("input_ids");
         if (entry.Shape.Length != 2 || entry.Type is not (ElementType.I32 or ElementType.I64) || entry.Shape[0] < 1 || entry.Shape[1] < 2 || entry.ElementCount > int.MaxValue / 8)
-            throw new CheckpointFormatException($"{path}: {entry} is not usable as tokens; expected input_ids I32 [B, T] with at least one sequence of two tokens.");
+            throw new CheckpointFormatException($"{entry} is not usable as tokens", path, "Expected input_ids I32 [B, T] with at least one sequence of two tokens.", entry.Name);
         ReadOnlySpan<byte> bytes = file.View(entry);
         int[] ids = entry.Type == ElementType.I32
             ? MemoryMarshal.Cast<byte, int>(bytes).ToArray()
@@ -103,5 +103,5 @@ public static class ForwardInspection
         !entry.Name.EndsWith(".e_score_correction_bias", StringComparison.Ordinal)
         && !entry.Name.EndsWith("_scale_inv", StringComparison.Ordinal)
         && !entry.Name.EndsWith("rotary_emb.inv_freq", StringComparison.Ordinal)
-        && entry.Type is ElementType.F32 or ElementType.BF16 or ElementType.F16 or ElementType.F64 or ElementType.F8_E4M3;
+        && entry.Type is ElementType.F32 or ElementType.BF16 or ElementType.F16 or ElementType.F64 or ElementType.F8E4M3;
 }

@@ -58,7 +58,7 @@ public static class CheckpointWeights
             used.Add(tensor.Name);
             Tensor destination = tensor.View(model.Parameters.Values);
             CheckShape(entry, destination.Rank == 1 ? [destination.Columns] : [destination.Rows, destination.Columns]);
-            if (entry.Type == ElementType.F8_E4M3) used.Add(ReadScaled(checkpoint, entry, destination));
+            if (entry.Type == ElementType.F8E4M3) used.Add(ReadScaled(checkpoint, entry, destination));
             else ReadPlain(checkpoint, entry, destination);
         }
 
@@ -91,8 +91,8 @@ public static class CheckpointWeights
     static void RequireNone(Checkpoint checkpoint, List<string> absent)
     {
         if (absent.Count > 0)
-            throw new CheckpointFormatException($"{checkpoint.Path}: {absent.Count} tensors of the model are not in the checkpoint: {Some(absent)}. "
-                + "Compare config.json with the checkpoint, or fetch the missing shard.");
+            throw new CheckpointFormatException($"{absent.Count} tensors of the model are not in the checkpoint: {Some(absent)}", checkpoint.Path,
+                "Compare config.json with the checkpoint, or fetch the missing shard.", absent[0]);
     }
 
     static string Some(List<string> names) => string.Join(", ", names.Take(4)) + (names.Count > 4 ? $" and {names.Count - 4} more" : "");
@@ -113,8 +113,8 @@ public static class CheckpointWeights
         bool fits = entry.Shape.Length == expected.Length;
         for (int axis = 0; fits && axis < expected.Length; axis++) fits = entry.Shape[axis] == expected[axis];
         if (!fits)
-            throw new CheckpointFormatException($"{entry.File}: {entry} does not fit the model, which expects [{string.Join(", ", expected.ToArray())}]. "
-                + "config.json and checkpoint belong to different models.");
+            throw new CheckpointFormatException($"{entry} does not fit the model, which expects [{string.Join(", ", expected.ToArray())}]", entry.File,
+                "config.json and checkpoint belong to different models: take both from one place.", entry.Name);
     }
 
     static void ReadPlain(Checkpoint checkpoint, TensorEntry entry, Tensor destination)
@@ -135,7 +135,8 @@ public static class CheckpointWeights
                     for (int c = 0; c < columns; c++) row[c] = (float)wide[c];
                     break;
                 default:
-                    throw new CheckpointFormatException($"{entry.File}: {entry} cannot be a weight; expected F32, BF16, F16, F64, or F8_E4M3 with {entry.Name}_scale_inv.");
+                    throw new CheckpointFormatException($"{entry} cannot be a weight", entry.File,
+                        $"Expected F32, BF16, F16, F64, or F8_E4M3 with {entry.Name}_scale_inv.", entry.Name);
             }
 
             Write(row, destination, r);
@@ -147,10 +148,11 @@ public static class CheckpointWeights
     {
         string name = entry.Name + "_scale_inv";
         TensorEntry scaleEntry = checkpoint.Find(name)
-            ?? throw new CheckpointFormatException($"{entry.File}: {entry} has no scales; expected {name} F32 beside it.");
+            ?? throw new CheckpointFormatException($"{entry} has no scales", entry.File, $"Expected {name} F32 beside it.", entry.Name);
         int rows = destination.Rows, columns = destination.Columns, blockRows = (rows + Block - 1) / Block, blockColumns = (columns + Block - 1) / Block;
         if (destination.Rank != 2 || scaleEntry.Shape.Length != 2 || scaleEntry.Shape[0] != blockRows || scaleEntry.Shape[1] != blockColumns || scaleEntry.Type != ElementType.F32)
-            throw new CheckpointFormatException($"{scaleEntry.File}: {scaleEntry} does not fit {entry}; expected F32 [{blockRows}, {blockColumns}], one scale per 128×128 block.");
+            throw new CheckpointFormatException($"{scaleEntry} does not fit {entry}", scaleEntry.File,
+                $"Expected F32 [{blockRows}, {blockColumns}], one scale per 128×128 block.", scaleEntry.Name);
         float[] scales = MemoryMarshal.Cast<byte, float>(checkpoint.View(scaleEntry)).ToArray();
         var codes = new E4M3[columns];
         var row = new float[columns];

@@ -28,7 +28,7 @@ public static class ModelLoader
         var warnings = new List<string>();
         ModelConfiguration configuration = ModelConfiguration.Load(directory, warnings);
         if (configuration.Quantization is { } quantization && (quantization.BlockRows != 128 || quantization.BlockColumns != 128))
-            throw new ConfigurationException($"{directory}: weight_block_size [{quantization.BlockRows}, {quantization.BlockColumns}] is not supported; expected [128, 128].");
+            throw new ConfigurationException(directory, "quantization_config.weight_block_size", $"[{quantization.BlockRows}, {quantization.BlockColumns}]", "[128, 128]");
         using Checkpoint checkpoint = Checkpoint.Open(directory);
         TransformerShape shape = Shape(configuration);
         shape = shape with { MtpDepth = withMtp ? CheckpointWeights.MtpDepth(checkpoint, shape) : 0 };

@@ -14,6 +14,8 @@ static class CommandLine
     {
         var root = new RootCommand("Hadal trains DeepSeek-V3 models on your own text, looks into them, and talks to them. Pure C#, on any CPU.")
         {
+            GenerateVerb.Create(context),
+            InspectVerb.Create(context),
             TokenizerVerb.Create(context),
             DoctorVerb.Create(context),
         };

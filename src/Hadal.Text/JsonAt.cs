@@ -24,7 +24,14 @@ readonly struct JsonAt(JsonElement element, string path)
         {
             string where = path.Length == 0 ? name : $"{path}.{name}";
             if (!IsObject) throw Wrong("an object");
-            return element.TryGetProperty(name, out JsonElement member) ? new(member, where) : new(default, where);
+            try
+            {
+                return element.TryGetProperty(name, out JsonElement member) ? new(member, where) : new(default, where);
+            }
+            catch (InvalidOperationException e)
+            {
+                throw new TokenizerFormatException($"{(path.Length == 0 ? "(root)" : path)}: a key with half a surrogate pair. {Remedy}", e);
+            }
         }
     }
 

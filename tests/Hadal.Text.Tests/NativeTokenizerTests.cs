@@ -107,7 +107,7 @@ public sealed class NativeTokenizerTests(ITestOutputHelper output)
     }
 
     /// <summary>Texts of this repository, and of the corpora that ship with it, in pieces of a few thousand characters.</summary>
-    static IEnumerable<TestDocuments.Document> RepositoryTexts()
+    internal static IEnumerable<TestDocuments.Document> RepositoryTexts()
     {
         string[] files =
         [
@@ -122,7 +122,7 @@ public sealed class NativeTokenizerTests(ITestOutputHelper output)
         {
             using var reader = new StreamReader(new BrotliStream(File.OpenRead(file), CompressionMode.Decompress), Encoding.UTF8);
             char[] buffer = new char[3000];
-            for (int piece = 0; piece < 600 && reader.ReadBlock(buffer) is int read and > 0; piece++) yield return new(new string(buffer, 0, read), null);
+            for (int piece = 0; piece < 2000 && reader.ReadBlock(buffer) is int read and > 0; piece++) yield return new(new string(buffer, 0, read), null);
         }
     }
 }

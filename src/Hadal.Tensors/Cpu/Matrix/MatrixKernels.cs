@@ -1,0 +1,109 @@
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics.Arm;
+
+namespace Hadal.Tensors.Cpu.Matrix;
+
+/// <summary>
+/// The kernels of one instruction set and one panel format, as addresses in unmanaged memory so that worker threads reach them through plain pointers.
+/// They live as long as the process; there are at most eight tables.
+/// </summary>
+unsafe struct MatrixKernels
+{
+    /// <summary>Most rows the panel kernel takes on any instruction set.</summary>
+    public const int MostRows = 12;
+
+    /// <summary>Most rows the kernel for few rows takes.</summary>
+    public const int FewRows = 3;
+
+    /// <summary>Rows of a full row panel: as many as keep two registers of outputs each, plus operands, inside the register file.</summary>
+    public int RowsPerPanel;
+
+    /// <summary>Columns of a column panel: two registers.</summary>
+    public int ColumnsPerPanel;
+
+    /// <summary>Bytes of one step of a column panel.</summary>
+    public int StepBytes;
+
+    fixed long _panel[MostRows];
+    fixed long _few[FewRows * 3];
+    fixed int _fewPanels[FewRows];
+
+    /// <summary><see cref="PanelKernel"/> for <paramref name="rows"/> rows, 1 to <see cref="RowsPerPanel"/>.</summary>
+    public readonly delegate*<nint, float*, byte*, float*, nint, bool, void> Panel(int rows) =>
+        (delegate*<nint, float*, byte*, float*, nint, bool, void>)_panel[rows - 1];
+
+    /// <summary><see cref="FewRowsKernel"/> for <paramref name="rows"/> rows (1 to 3) and <paramref name="panels"/> panels (1, 2 or 4).</summary>
+    public readonly delegate*<nint, float*, nint, byte*, nint, float*, nint, bool, void> Few(int rows, int panels) =>
+        (delegate*<nint, float*, nint, byte*, nint, float*, nint, bool, void>)_few[((rows - 1) * 3) + (panels / 2)];
+
+    /// <summary>Panels the kernel for few rows takes at once: enough chains to hide the latency of a multiply-add, no more than there are registers.</summary>
+    public readonly int PanelsAtOnce(int rows) => _fewPanels[rows - 1];
+
+    /// <summary>The table for <paramref name="set"/> and panels of binary32 or bfloat16.</summary>
+    public static MatrixKernels* For(InstructionSet set, bool bfloat16) => set switch
+    {
+        InstructionSet.Vector512 => bfloat16 ? Tables<Register512, BFloat16Panel>.Instance : Tables<Register512, SinglePanel>.Instance,
+        InstructionSet.Vector256 => bfloat16 ? Tables<Register256, BFloat16Panel>.Instance : Tables<Register256, SinglePanel>.Instance,
+        InstructionSet.Vector128 => bfloat16 ? Tables<Register128, BFloat16Panel>.Instance : Tables<Register128, SinglePanel>.Instance,
+        _ => bfloat16 ? Tables<RegisterScalar, BFloat16Panel>.Instance : Tables<RegisterScalar, SinglePanel>.Instance,
+    };
+
+    static class Tables<TVector, TFormat>
+        where TVector : struct, IVectorRegister<TVector>
+        where TFormat : struct, IPanelFormat
+    {
+        public static readonly MatrixKernels* Instance = Make();
+
+        static MatrixKernels* Make()
+        {
+            // AVX-512 and AdvSimd have 32 vector registers, the others 16.
+            bool many = TVector.Width == 16 || AdvSimd.IsSupported;
+            var table = (MatrixKernels*)NativeMemory.AllocZeroed((nuint)sizeof(MatrixKernels));
+            table->RowsPerPanel = many ? 12 : 6;
+            table->ColumnsPerPanel = 2 * TVector.Width;
+            table->StepBytes = 2 * TVector.Width * TFormat.ValueBytes;
+            long* panel = table->_panel;
+            panel[0] = Panel<One>();
+            panel[1] = Panel<Two>();
+            panel[2] = Panel<Three>();
+            panel[3] = Panel<Four>();
+            panel[4] = Panel<Five>();
+            panel[5] = Panel<Six>();
+            panel[6] = Panel<Seven>();
+            panel[7] = Panel<Eight>();
+            panel[8] = Panel<Nine>();
+            panel[9] = Panel<Ten>();
+            panel[10] = Panel<Eleven>();
+            panel[11] = Panel<Twelve>();
+            SetFew<One>(table, 4);
+            SetFew<Two>(table, many ? 4 : 2);
+            SetFew<Three>(table, many ? 4 : 2);
+            return table;
+        }
+
+        static long Panel<TRows>()
+            where TRows : struct, IConstant
+        {
+            delegate*<nint, float*, byte*, float*, nint, bool, void> kernel = &PanelKernel.Multiply<TVector, TFormat, TRows>;
+            return (long)kernel;
+        }
+
+        static void SetFew<TRows>(MatrixKernels* table, int panelsAtOnce)
+            where TRows : struct, IConstant
+        {
+            int row = TRows.Value - 1;
+            table->_fewPanels[row] = panelsAtOnce;
+            table->_few[row * 3] = Few<TRows, One>();
+            table->_few[(row * 3) + 1] = Few<TRows, Two>();
+            table->_few[(row * 3) + 2] = Few<TRows, Four>();
+        }
+
+        static long Few<TRows, TPanels>()
+            where TRows : struct, IConstant
+            where TPanels : struct, IConstant
+        {
+            delegate*<nint, float*, nint, byte*, nint, float*, nint, bool, void> kernel = &FewRowsKernel.Multiply<TVector, TFormat, TRows, TPanels>;
+            return (long)kernel;
+        }
+    }
+}

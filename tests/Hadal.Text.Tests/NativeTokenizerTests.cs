@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.IO.Compression;
 using System.Text;
+using System.Text.Json.Nodes;
 
 namespace Hadal.Text.Tests;
 
@@ -45,6 +46,32 @@ public sealed class NativeTokenizerTests(ITestOutputHelper output)
         string path = Path.Combine(Directory.CreateTempSubdirectory("hadal-saved-").FullName, "tokenizer.json");
         s_deepSeek.Value.Save(path);
         Compare(Tokenizer.Load(path), path, [.. TestDocuments.Generate(1_000)]);
+        Directory.Delete(Path.GetDirectoryName(path)!, recursive: true);
+    }
+
+    [Fact]
+    public void Flags_of_added_tokens_and_GPT2s_split_mean_the_same_natively()
+    {
+        JsonObject root = JsonNode.Parse(Fixtures.Json(Fixtures.Trained))!.AsObject();
+        root["pre_tokenizer"] = new JsonObject { ["type"] = "ByteLevel", ["add_prefix_space"] = false, ["trim_offsets"] = true, ["use_regex"] = true };
+        JsonArray added = root["added_tokens"]!.AsArray();
+        added.Add(Fixtures.Added(700, "<l>", lstrip: true));
+        added.Add(Fixtures.Added(701, "<r>", rstrip: true));
+        added.Add(Fixtures.Added(702, "word", singleWord: true));
+        added.Add(Fixtures.Added(703, "<lo"));
+        added.Add(Fixtures.Added(704, "<long>"));
+        added.Add(Fixtures.Added(705, "<long", normalized: true));
+        added.Add(Fixtures.Added(706, "<b>", lstrip: true, rstrip: true, normalized: true));
+        string path = Path.Combine(Directory.CreateTempSubdirectory("hadal-flags-").FullName, "tokenizer.json");
+        File.WriteAllText(path, root.ToJsonString());
+        string[] parts = ["<l>", "<r>", "word", "<lo", "<long>", "<long", "<b>", " ", "  ", "\n", "\u2003", "\u200B", "a", "Ⓐ", "é", "\u0301", "_", "-", "1", "½", "'s", "😀", "\u200D", SpecialTokens.User];
+        var documents = new List<TestDocuments.Document>();
+        for (int i = 0; i < 4000; i++)
+        {
+            var random = new SplitMix(SplitMix.Mix((ulong)i + 99));
+            documents.Add(new(string.Concat(Enumerable.Range(0, random.Next(1, 12)).Select(_ => random.Pick(parts))), null));
+        }
+        Compare(Tokenizer.Load(path), path, [.. documents, .. TestDocuments.Generate(1_000)]);
         Directory.Delete(Path.GetDirectoryName(path)!, recursive: true);
     }
 

@@ -1,0 +1,47 @@
+using Hadal.Formats;
+
+namespace Hadal.Training;
+
+/// <summary>Shapes to begin with, by name; sizes and purposes: docs/architecture.md, Sizes.</summary>
+public static class ModelPresets
+{
+    /// <summary>Names <see cref="Find"/> knows.</summary>
+    public static IReadOnlyList<string> Names { get; } = ["tiny", "nano"];
+
+    /// <summary>The shape of a preset for a vocabulary.</summary>
+    /// <exception cref="RunConfigurationException">There is no such preset.</exception>
+    public static ModelConfiguration Find(string name, int vocabulary)
+    {
+        switch (name)
+        {
+            case "tiny": return Tiny(vocabulary);
+            case "nano": return Nano(vocabulary);
+            default:
+                Throw.Configuration("model.preset", $"'{name}'", $"one of {string.Join(", ", Names)}");
+                return null!;
+        }
+    }
+
+    /// <summary>For tests: every part of the architecture, learned in seconds.</summary>
+    static ModelConfiguration Tiny(int vocabulary) => Common(vocabulary) with
+    {
+        HiddenSize = 48, Layers = 2, FirstDenseLayers = 1, IntermediateSize = 96, Heads = 2, QueryLoraRank = 24, KeyValueLoraRank = 16,
+        NopeHeadDim = 16, RopeHeadDim = 8, ValueHeadDim = 16, RoutedExperts = 4, ExpertsPerToken = 2, ExpertGroups = 2, TopGroups = 1, SharedExperts = 1,
+        MoeIntermediateSize = 32, MaxPositionEmbeddings = 256,
+    };
+
+    /// <summary>For the quickstart: the architecture of V3 with less than three million parameters at work per token.</summary>
+    static ModelConfiguration Nano(int vocabulary) => Common(vocabulary) with
+    {
+        HiddenSize = 256, Layers = 4, FirstDenseLayers = 1, IntermediateSize = 640, Heads = 4, QueryLoraRank = 128, KeyValueLoraRank = 64,
+        NopeHeadDim = 48, RopeHeadDim = 16, ValueHeadDim = 48, RoutedExperts = 8, ExpertsPerToken = 2, ExpertGroups = 4, TopGroups = 2, SharedExperts = 1,
+        MoeIntermediateSize = 192, MaxPositionEmbeddings = 1024,
+    };
+
+    static ModelConfiguration Common(int vocabulary) => new()
+    {
+        VocabularySize = vocabulary, HiddenSize = 0, Layers = 0, IntermediateSize = 0, Heads = 0, KeyValueLoraRank = 0, NopeHeadDim = 0, RopeHeadDim = 0, ValueHeadDim = 0,
+        MtpLayers = 1, Scoring = ScoringFunction.Sigmoid, TopKMethod = TopKMethod.NoAuxTc, NormalizeTopK = true, RoutedScalingFactor = 2.5, AuxiliaryLossFactor = 1e-4,
+        RmsNormEpsilon = 1e-6, RopeTheta = 10000, BosTokenId = 0, EosTokenIds = [1], TorchType = "float32", InitializerRange = 0.02,
+    };
+}

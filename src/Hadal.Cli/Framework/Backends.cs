@@ -1,4 +1,5 @@
 using Hadal.Tensors;
+using Hadal.Tensors.Cpu;
 using Hadal.Tensors.Reference;
 
 namespace Hadal.Cli.Framework;
@@ -11,6 +12,7 @@ static class Backends
     {
         IBackend backend = name switch
         {
+            "cpu" => new CpuBackend(threads > 0 ? CpuOptions.FromEnvironment() with { Threads = threads } : null),
             "reference" => new ReferenceBackend(),
             _ => throw CommandError.WrongUse($"There is no backend \"{name}\".", "reference"),
         };

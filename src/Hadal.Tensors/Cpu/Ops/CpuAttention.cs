@@ -20,7 +20,7 @@ sealed unsafe partial class CpuAttention<TLanes>(CpuContext context) : IAttentio
         public float* Q, K, V, O, LogSumExp, DO, DQ, DK, DV;
         public long StrideQ, StrideK, StrideV, StrideO, StrideDO, StrideDQ, StrideDK, StrideDV;
         public int* Sequences, PageTable, Lengths;
-        public int SequenceCount, Heads, KeyDim, ValueDim, Pages, CachePages, PagesPerRequest;
+        public int SequenceCount, Heads, KeyDim, ValueDim, PagesPerRequest;
         public float Scale;
     }
 
@@ -41,9 +41,17 @@ sealed unsafe partial class CpuAttention<TLanes>(CpuContext context) : IAttentio
         AttentionChecks.CausalBackward(dOutput, q, k, v, o, logSumExp, sequences, dq, dk, dv);
         AttentionChecks.SequenceOffsets(sequences.AsSpan<int>(), q[0]);
         Job job = Describe(q, k, v, sequences, scale);
-        (job.O, job.StrideO, job.LogSumExp) = (F32(o), o.RowStride, F32(logSumExp));
-        (job.DO, job.StrideDO, job.DQ, job.StrideDQ) = (F32(dOutput), dOutput.RowStride, F32(dq), dq.RowStride);
-        (job.DK, job.StrideDK, job.DV, job.StrideDV) = (F32(dk), dk.RowStride, F32(dv), dv.RowStride);
+        job.O = F32(o);
+        job.StrideO = o.RowStride;
+        job.LogSumExp = F32(logSumExp);
+        job.DO = F32(dOutput);
+        job.StrideDO = dOutput.RowStride;
+        job.DQ = F32(dq);
+        job.StrideDQ = dq.RowStride;
+        job.DK = F32(dk);
+        job.StrideDK = dk.RowStride;
+        job.DV = F32(dv);
+        job.StrideDV = dv.RowStride;
         context.Threads.Run(job.SequenceCount * job.Heads, &BackwardBody, &job);
     }
 

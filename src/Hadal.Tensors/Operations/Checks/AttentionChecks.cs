@@ -54,7 +54,7 @@ static class AttentionChecks
     static void Sequences(Tensor sequences)
     {
         Require.Integers(sequences, sequences.Length);
-        Require.That(sequences.Length >= 1, "sequences is empty; expected token offsets that start at 0.");
+        Require.That(sequences.Length >= 1, $"sequences is empty; expected token offsets that start at 0.");
     }
 
     static void Cache(Tensor cache, int width, Tensor pageTable, Tensor queryOffsets, Tensor contextLengths)

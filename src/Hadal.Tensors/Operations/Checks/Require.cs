@@ -64,9 +64,9 @@ static class Require
     }
 
     /// <summary>A condition between operands.</summary>
-    public static void That([DoesNotReturnIf(false)] bool condition, string message)
+    public static void That([DoesNotReturnIf(false)] bool condition, [InterpolatedStringHandlerArgument(nameof(condition))] FailureMessage message)
     {
-        if (!condition) throw new ArgumentException(message);
+        if (!condition) throw new ArgumentException(message.ToStringAndClear());
     }
 
     [DoesNotReturn]

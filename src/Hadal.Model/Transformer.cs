@@ -113,8 +113,10 @@ public sealed class Transformer : IDisposable
     public void Refresh()
     {
         Parameters.Refresh(Backend.Operations);
-        foreach (Block block in Blocks) block.Attention.RefreshAbsorbed(Backend.Operations.Matrix);
-        foreach (MtpModule module in Mtp) module.Block.Attention.RefreshAbsorbed(Backend.Operations.Matrix);
+
+        // By index: enumerating an interface would allocate in every step.
+        for (int layer = 0; layer < Blocks.Count; layer++) Blocks[layer].Attention.RefreshAbsorbed(Backend.Operations.Matrix);
+        for (int depth = 0; depth < Mtp.Count; depth++) Mtp[depth].Block.Attention.RefreshAbsorbed(Backend.Operations.Matrix);
     }
 
     /// <summary>x[t] = embedding of tokens[t].</summary>

@@ -16,7 +16,11 @@ static class CommandLine
         {
             GenerateVerb.Create(context),
             InspectVerb.Create(context),
+            ChatVerb.Create(context),
+            GenerateVerb.Create(context),
+            InspectVerb.Create(context),
             TokenizerVerb.Create(context),
+            ConformanceVerb.Create(context),
             DoctorVerb.Create(context),
         };
         foreach (HelpOption help in root.Options.OfType<HelpOption>()) help.Action = new HelpWithExamples((HelpAction)help.Action!);

@@ -14,9 +14,11 @@ static class CommandLine
     {
         var root = new RootCommand("Hadal trains DeepSeek-V3 models on your own text, looks into them, and talks to them. Pure C#, on any CPU.")
         {
+            ChatVerb.Create(context),
             GenerateVerb.Create(context),
             InspectVerb.Create(context),
             TokenizerVerb.Create(context),
+            ConformanceVerb.Create(context),
             DoctorVerb.Create(context),
         };
         foreach (HelpOption help in root.Options.OfType<HelpOption>()) help.Action = new HelpWithExamples((HelpAction)help.Action!);

@@ -28,6 +28,14 @@ public sealed partial class DocumentTests
     }
 
     [Fact]
+    public void The_layout_of_the_README_names_every_room()
+    {
+        string readme = Repository.Read("README.md");
+        foreach (string folder in Directory.EnumerateDirectories(Path.Combine(Repository.Root, "src")))
+            Assert.True(readme.Contains($"| [src/{Path.GetFileName(folder)}](", StringComparison.Ordinal), $"README.md has no row for src/{Path.GetFileName(folder)}.");
+    }
+
+    [Fact]
     public void Links_between_pages_lead_somewhere()
     {
         foreach (string page in Repository.Files.Where(path => path.EndsWith(".md", StringComparison.Ordinal)))

@@ -1,4 +1,7 @@
 using System.Globalization;
+using Hadal.Cli.Framework;
+using Hadal.Tensors;
+using Hadal.Tensors.Conformance;
 
 namespace Hadal.Cli.Diagnosis;
 
@@ -15,9 +18,10 @@ static class Doctor
         yield return new Check("system", CheckState.Note, Machine.OperatingSystem);
         yield return new Check("processor", CheckState.Note, Machine.ProcessorName());
         yield return Vectors();
-        yield return new Check("threads", CheckState.Good, $"{Machine.Processors}; --threads N uses fewer, the result is the same");
+        yield return new Check("threads", CheckState.Good, Machine.Processors.ToString());
         yield return Memory();
         yield return Disk();
+        foreach (string name in Backends.Names) yield return Backend(name);
     }
 
     static string Version => typeof(Doctor).Assembly.GetName().Version?.ToString(3) ?? "unknown";
@@ -29,6 +33,17 @@ static class Doctor
             ? new Check("vectors", CheckState.Good, $"{Machine.VectorBits} bits ({sets})")
             : new Check("vectors", CheckState.Warning, $"{Machine.VectorBits} bits ({sets}); everything runs, several times slower than with AVX2 or AVX-512"
                 + (Machine.IsNative ? "; publish the native build with -p:IlcInstructionSet=x86-64-v4" : ""));
+    }
+
+    // Proof that a backend runs here: every operation against its definition.
+    static Check Backend(string name)
+    {
+        using IBackend backend = Backends.Make(name);
+        ConformanceResult[] results = [.. ConformanceSuite.Cases.Select(one => ConformanceSuite.Run(backend, one))];
+        ConformanceResult[] failed = [.. results.Where(result => !result.Passed)];
+        return failed.Length == 0
+            ? new Check("backend " + name, CheckState.Good, $"{backend.Description}; ran {results.Length} conformance cases, all passed")
+            : new Check("backend " + name, CheckState.Bad, $"{backend.Description}; {failed.Length} of {results.Length} conformance cases failed, the first: {failed[0]}");
     }
 
     static Check Memory() => Machine.MemoryBytes >= 2 * OneGiB

@@ -4,19 +4,25 @@ using Hadal.Tensors.Reference;
 
 namespace Hadal.Cli.Framework;
 
-/// <summary>Backends by the name a user types; what runs where is said on standard error, never chosen silently.</summary>
+/// <summary>Backends by the name a user types. There is no fallback: a name that is not here is refused.</summary>
 static class Backends
 {
-    /// <summary>Makes the backend and says so.</summary>
-    public static IBackend Create(string name, int threads, Terminal terminal)
+    /// <summary>Names, the default first.</summary>
+    public static string[] Names { get; } = ["cpu", "reference"];
+
+    /// <summary>Makes the backend and says on standard error which one runs.</summary>
+    public static IBackend Create(string name, Context context)
     {
-        IBackend backend = name switch
-        {
-            "cpu" => new CpuBackend(threads > 0 ? CpuOptions.FromEnvironment() with { Threads = threads } : null),
-            "reference" => new ReferenceBackend(),
-            _ => throw CommandError.WrongUse($"There is no backend \"{name}\".", "reference"),
-        };
-        terminal.Error.WriteLine($"backend: {backend.Name} ({backend.Description})");
+        IBackend backend = Make(name);
+        context.Terminal.SayBackend($"{backend.Name} ({backend.Description})");
         return backend;
     }
+
+    /// <summary>Makes the backend; threads and instruction set of cpu come from HADAL_THREADS and HADAL_ISA.</summary>
+    public static IBackend Make(string name) => name switch
+    {
+        "cpu" => new CpuBackend(),
+        "reference" => new ReferenceBackend(),
+        _ => throw CommandError.WrongUse($"There is no backend \"{name}\".", $"one of {string.Join(", ", Names)}"),
+    };
 }

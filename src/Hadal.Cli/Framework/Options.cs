@@ -86,17 +86,7 @@ static class Options
     }
 
     /// <summary>Which set of operations runs.</summary>
-    public static Option<string> Backend() => Choice("--backend", "The set of operations that runs: cpu (SIMD, threads) or reference (plain loops, slow).", "cpu", "reference");
-
-    /// <summary>Number of threads; 0 means one per processor.</summary>
-    public static Option<int> Threads() => new("--threads")
-    {
-        Description = "Threads of the cpu backend; the result does not depend on it. [default: one per processor]",
-        HelpName = "N",
-        DefaultValueFactory = _ => 0,
-        CustomParser = result => Parse(result, "--threads", "a whole number from 1 to 1024",
-            text => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int value) && value is >= 1 and <= 1024 ? value : null, 0),
-    };
+    public static Option<string> Backend() => Choice("--backend", "The set of operations that runs; there is no silent fallback.", Backends.Names);
 
     /// <summary>Machine-readable output.</summary>
     public static Option<bool> Json() => Switch("--json", "Print one JSON object on standard output instead of text.");

@@ -11,7 +11,7 @@ static class DoctorVerb
     public static Verb Create(Context context)
     {
         Option<bool> json = Options.Json();
-        var verb = new Verb("doctor", "Looks at this machine, runs every backend on a small known model, and says what works.",
+        var verb = new Verb("doctor", "Looks at this machine, runs every operation of every backend against its definition, and says what works.",
             "hadal doctor", "hadal doctor --json")
         {
             json,

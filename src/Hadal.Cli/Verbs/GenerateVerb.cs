@@ -7,71 +7,61 @@ using Hadal.Text;
 
 namespace Hadal.Cli.Verbs;
 
-/// <summary><c>hadal generate</c>.</summary>
+/// <summary><c>hadal generate</c>: continues ids or text.</summary>
 static class GenerateVerb
 {
     public static Verb Create(Context context)
     {
-        Option<string> model = Options.Model("models/nano");
-        Option<string?> ids = Options.Text("--token-ids", "5,17,…", "The prompt as ids; nothing is added to it.");
-        Option<string?> prompt = Options.Text("--prompt", "TEXT", "The prompt as text; the tokenizer's BOS is put before it.");
-        Option<int> count = Options.Integer("--max-new-tokens", "Most tokens to choose.", 200, 0);
-        Option<double> temperature = Options.Real("--temperature", "0 takes the most likely token; higher is more varied.", 0.8, 0, 2);
-        Option<double> topP = Options.Real("--top-p", "Smallest set of likely tokens whose probability reaches this.", 0.95, 0.000001, 1);
+        Option<string> model = Options.Model();
+        Option<string?> ids = Options.Text("--token-ids", "5,17,…", "Ids to continue, comma separated. Nothing is added to them, no BOS either.");
+        Option<string?> prompt = Options.Text("--prompt", "TEXT", "Text to continue; BOS is put before it.");
+        Option<int> count = Options.Integer("--max-new-tokens", "Most tokens to choose.", 128, 0);
+        Option<double> temperature = Options.Real("--temperature", "0 takes the most likely token; higher is more varied.", 0.7, 0, 2);
+        Option<double> topP = Options.Real("--top-p", "Choose among the most likely tokens that reach this probability.", 1, 1e-6, 1);
         Option<ulong> seed = Options.Seed();
-        Option<bool> ignoreEnd = Options.Switch("--ignore-eos", "Go on after the end token.");
-        Option<string> print = Options.Choice("--print", "What standard output gets: the new text as it comes, or the new ids on one line.", "text", "ids");
-        Option<string> recipe = Options.Choice("--recipe", "Precision.", [.. Recipe.All.Select(r => r.Name)]);
+        Option<bool> ignoreEos = Options.Switch("--ignore-eos", "Go on after the end-of-sequence token.");
+        Option<string> print = Options.Choice("--print", "What standard output gets: the new text, or the new ids on one line.", "text", "ids");
         Option<string> backend = Options.Backend();
-        Option<int> threads = Options.Threads();
-        var verb = new Verb("generate", "Continues a prompt.",
-            "hadal generate --prompt \"It is a truth\" --max-new-tokens 100",
-            "hadal generate --model models/nano --token-ids 5,17,284 --max-new-tokens 48 --temperature 0 --print ids")
+        var verb = new Verb("generate", "Continues ids or text with a model. Standard output gets the new part and nothing else.",
+            "hadal generate --model models/nano --prompt \"It is a truth\" --max-new-tokens 60 --temperature 0.7 --seed 1",
+            "hadal generate --model models/nano --token-ids 0,284,17 --max-new-tokens 48 --temperature 0 --print ids")
         {
-            model, ids, prompt, count, temperature, topP, seed, ignoreEnd, print, recipe, backend, threads,
+            model, ids, prompt, count, temperature, topP, seed, ignoreEos, print, backend,
         };
         verb.SetAction(line =>
         {
-            string directory = line.GetRequiredValue(model);
-            bool text = string.Equals(line.GetValue(print), "text", StringComparison.Ordinal);
-            if (line.GetValue(ids) is null == line.GetValue(prompt) is null)
-                throw CommandError.WrongUse("A prompt is given either as --token-ids or as --prompt.", "exactly one of the two");
-            Tokenizer? tokenizer = text || line.GetValue(prompt) is not null ? LoadTokenizer(directory) : null;
-            using IBackend chosen = Backends.Create(line.GetValue(backend)!, line.GetValue(threads), context.Terminal);
-            using LoadedModel loaded = ModelLoader.Load(directory, chosen, Recipe.Find(line.GetValue(recipe)!), withMtp: false);
-            foreach (string warning in loaded.Warnings) context.Terminal.Error.WriteLine("warning: " + warning);
-
-            int[] tokens = line.GetValue(ids) is { } given ? TokenIds.Parse(given, "--token-ids", loaded.Model.Shape.Vocabulary) : Encode(tokenizer!, line.GetValue(prompt)!);
-            int wanted = line.GetValue(count);
-            using var session = new GenerationSession(loaded.Model, Math.Min(loaded.Model.Shape.MaxPositions, Math.Max(tokens.Length, 1) + wanted));
-            var chosenIds = new List<int>(wanted);
-            TokenDecoder? decoder = text ? new TokenDecoder(tokenizer!, skipSpecial: true) : null;
-            Generator.Generate(session, tokens, wanted, new SamplingParameters(line.GetValue(temperature), line.GetValue(topP), line.GetValue(seed)),
-                line.GetValue(ignoreEnd) ? [] : [.. loaded.Configuration.EosTokenIds], id =>
-                {
-                    chosenIds.Add(id);
-                    if (decoder is not null) context.Terminal.Output.Write(decoder.Append(id));
-                    return !context.Cancellation.IsCancellationRequested;
-                });
-            if (decoder is not null) context.Terminal.Output.WriteLine(decoder.Finish());
-            else context.Terminal.Output.WriteLine(TokenIds.Format(chosenIds));
-            return context.Cancellation.IsCancellationRequested ? ExitCode.Interrupted : ExitCode.Fine;
+            string? givenIds = line.GetValue(ids), givenText = line.GetValue(prompt);
+            if (givenIds is null == givenText is null)
+                throw CommandError.WrongUse(givenIds is null ? "There is nothing to continue." : "Both --token-ids and --prompt were given.", "exactly one of --token-ids and --prompt",
+                    "for example --prompt \"It is a truth\"");
+            string folder = line.GetRequiredValue(model);
+            bool printIds = line.GetValue(print) is "ids";
+            var parameters = new SamplingParameters(line.GetValue(temperature), line.GetValue(topP), line.GetValue(seed));
+            Tokenizer? tokenizer = givenText is not null || !printIds ? ModelFolder.Tokenizer(folder) : null;
+            ModelFolder.Require(folder);
+            using IBackend device = Backends.Create(line.GetRequiredValue(backend), context);
+            using LoadedModel loaded = ModelFolder.Load(folder, device, context);
+            int[] start = givenIds is not null ? TokenIds.Parse(givenIds, "--token-ids", loaded.Configuration.VocabularySize) : ModelFolder.Encode(tokenizer!, givenText!);
+            if (start.Length == 0) throw CommandError.WrongUse("--token-ids holds no id.", "at least one id", "for example --token-ids 0,17");
+            return Run(context, loaded, tokenizer, start, line.GetValue(count), parameters, line.GetValue(ignoreEos) ? [] : [.. loaded.Configuration.EosTokenIds], printIds);
         });
         return verb;
     }
 
-    static int[] Encode(Tokenizer tokenizer, string prompt)
+    static int Run(Context context, LoadedModel loaded, Tokenizer? tokenizer, int[] start, int count, SamplingParameters parameters, int[] ends, bool printIds)
     {
-        var tokens = new List<int>(tokenizer.Prefix.ToArray());
-        tokenizer.Encode(prompt, tokens, allowSpecial: false);
-        return [.. tokens];
-    }
-
-    static Tokenizer LoadTokenizer(string directory)
-    {
-        string file = Path.Combine(directory, "tokenizer.json");
-        if (!File.Exists(file))
-            throw CommandError.Failed($"There is no tokenizer.json in {directory}.", "a model folder with config.json, safetensors and tokenizer.json", "give --token-ids and --print ids, or copy the model's tokenizer.json there");
-        return Tokenizer.Load(file);
+        using var session = new GenerationSession(loaded.Model, checked(start.Length + Math.Max(count, 1) - 1));
+        TextWriter output = context.Terminal.Output;
+        TokenDecoder? decoder = printIds ? null : new TokenDecoder(tokenizer!, skipSpecial: true);
+        bool first = true;
+        Generator.Generate(session, start, count, parameters, ends, id =>
+        {
+            if (decoder is not null) output.Write(decoder.Append(id));
+            else output.Write(first ? id.ToString() : "," + id);
+            first = false;
+            return !context.Cancellation.IsCancellationRequested;
+        });
+        output.WriteLine(decoder?.Finish());
+        return context.Cancellation.IsCancellationRequested ? ExitCode.Interrupted : ExitCode.Fine;
     }
 }

@@ -33,7 +33,7 @@ static class TokenizerVerb
         };
         verb.SetAction(line =>
         {
-            Tokenizer tokenizer = Load(line.GetRequiredValue(file)!);
+            Tokenizer tokenizer = ModelFolder.Tokenizer(line.GetRequiredValue(file)!);
             var ids = new List<int>();
             bool allowSpecial = line.GetValue(special);
             if (allowSpecial) ids.AddRange(tokenizer.Prefix);
@@ -60,7 +60,7 @@ static class TokenizerVerb
         };
         verb.SetAction(line =>
         {
-            Tokenizer tokenizer = Load(line.GetRequiredValue(file)!);
+            Tokenizer tokenizer = ModelFolder.Tokenizer(line.GetRequiredValue(file)!);
             int[] given = TokenIds.Parse(line.GetValue(ids) ?? Encoding.UTF8.GetString(ReadInput()), "--ids", tokenizer.VocabularySize);
             string text = tokenizer.Decode(given, line.GetValue(skip));
             if (line.GetValue(json)) context.Terminal.WriteJson(writer => writer.WriteString("text", text));
@@ -80,14 +80,6 @@ static class TokenizerVerb
         foreach (int id in ids) json.WriteStringValue(tokenizer.Decode([id]));
         json.WriteEndArray();
     });
-
-    static Tokenizer Load(string path)
-    {
-        string file = Directory.Exists(path) ? Path.Combine(path, "tokenizer.json") : path;
-        if (!File.Exists(file))
-            throw CommandError.Failed($"There is no tokenizer at {path}.", "a tokenizer.json, or a folder that holds one", "train one with: hadal tokenizer train FILES --out tokenizer.json");
-        return Tokenizer.Load(file);
-    }
 
     static byte[] ReadInput()
     {

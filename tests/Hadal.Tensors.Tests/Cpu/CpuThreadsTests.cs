@@ -109,8 +109,11 @@ public sealed unsafe class CpuThreadsTests
         }
     }
 
-    /// <summary>The processor time of the whole process grows by other tests too, so the quietest of several windows counts.</summary>
+    /// <summary>
+    /// Run alone, on demand: the processor time of the whole process grows by other tests too. The quietest of several windows counts.
+    /// </summary>
     [Fact]
+    [Trait("tier", "soak")]
     public void Idle_workers_burn_no_processor_time()
     {
         lock (s_oneTest)

@@ -14,6 +14,9 @@ static class CommandLine
     {
         var root = new RootCommand("Hadal trains DeepSeek-V3 models on your own text, looks into them, and talks to them. Pure C#, on any CPU.")
         {
+            QuickstartVerb.Create(context),
+            TrainVerb.Create(context),
+            EvalVerb.Create(context),
             ChatVerb.Create(context),
             GenerateVerb.Create(context),
             InspectVerb.Create(context),

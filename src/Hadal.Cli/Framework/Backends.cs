@@ -19,9 +19,10 @@ static class Backends
     }
 
     /// <summary>Makes the backend; threads and instruction set of cpu come from HADAL_THREADS and HADAL_ISA.</summary>
-    public static IBackend Make(string name) => name switch
+    /// <param name="threads">Threads of cpu instead; 0 for those of the environment.</param>
+    public static IBackend Make(string name, int threads = 0) => name switch
     {
-        "cpu" => new CpuBackend(),
+        "cpu" => new CpuBackend(threads > 0 ? CpuOptions.FromEnvironment() with { Threads = Math.Min(threads, CpuThreads.MaximumCount) } : null),
         "reference" => new ReferenceBackend(),
         _ => throw CommandError.WrongUse($"There is no backend \"{name}\".", $"one of {string.Join(", ", Names)}"),
     };

@@ -91,48 +91,56 @@ public interface ITrainingObserver
     void Warned(string message);
 }
 
-/// <summary>Tells several observers.</summary>
-public sealed class TrainingObservers(params ITrainingObserver[] observers) : ITrainingObserver
+/// <summary>Tells several observers, in the order they joined.</summary>
+public sealed class TrainingObservers : ITrainingObserver
 {
+    readonly List<ITrainingObserver> _observers;
+
+    /// <summary>Begins with these.</summary>
+    public TrainingObservers(params ReadOnlySpan<ITrainingObserver> observers) => _observers = [.. observers];
+
+    /// <summary>One more, told from now on.</summary>
+    public void Add(ITrainingObserver observer) => _observers.Add(observer);
+
     /// <inheritdoc/>
     public void Preparing(string what)
     {
-        foreach (ITrainingObserver observer in observers) observer.Preparing(what);
+        foreach (ITrainingObserver observer in _observers) observer.Preparing(what);
     }
 
     /// <inheritdoc/>
     public void Started(RunSummary run)
     {
-        foreach (ITrainingObserver observer in observers) observer.Started(run);
+        foreach (ITrainingObserver observer in _observers) observer.Started(run);
     }
 
     /// <inheritdoc/>
     public void Stepped(in StepProgress step)
     {
-        foreach (ITrainingObserver observer in observers) observer.Stepped(step);
+        foreach (ITrainingObserver observer in _observers) observer.Stepped(step);
     }
 
     /// <inheritdoc/>
     public void Evaluated(long step, IReadOnlyList<TextScore> scores, bool final)
     {
-        foreach (ITrainingObserver observer in observers) observer.Evaluated(step, scores, final);
+        foreach (ITrainingObserver observer in _observers) observer.Evaluated(step, scores, final);
     }
 
     /// <inheritdoc/>
     public void Sampled(long step, string prompt, string continuation)
     {
-        foreach (ITrainingObserver observer in observers) observer.Sampled(step, prompt, continuation);
+        foreach (ITrainingObserver observer in _observers) observer.Sampled(step, prompt, continuation);
     }
 
     /// <inheritdoc/>
     public void Saved(long step, string path)
     {
-        foreach (ITrainingObserver observer in observers) observer.Saved(step, path);
+        foreach (ITrainingObserver observer in _observers) observer.Saved(step, path);
     }
 
     /// <inheritdoc/>
     public void Warned(string message)
     {
-        foreach (ITrainingObserver observer in observers) observer.Warned(message);
+        foreach (ITrainingObserver observer in _observers) observer.Warned(message);
     }
 }

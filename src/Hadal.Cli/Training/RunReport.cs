@@ -1,0 +1,52 @@
+using System.Globalization;
+using Hadal.Cli.Framework;
+using Hadal.Training;
+using Hadal.Training.Running;
+
+namespace Hadal.Cli.Training;
+
+/// <summary>Trains with a display and says at the end what came out.</summary>
+static class RunReport
+{
+    /// <summary>Trains, draws the curve and reports; the same for <c>train</c> and <c>quickstart</c>.</summary>
+    /// <param name="name">The command that continues an interrupted run, for the message.</param>
+    /// <returns>The outcome; standard output has its figures unless <paramref name="json"/> asked for an object or the run was interrupted.</returns>
+    public static TrainingOutcome Train(Context context, RunConfiguration run, string backend, bool json, string name)
+    {
+        using Hadal.Tensors.IBackend device = Backends.Make(backend, run.Threads);
+        TrainingOutcome outcome = TrainingDisplay.Show(context.Terminal, run, observer => TrainingRun.Execute(run, device, observer, context.Cancellation));
+        if (outcome.Status == TrainingStatus.Interrupted)
+        {
+            context.Terminal.Error.WriteLine(outcome.Step > 0
+                ? $"interrupted: step {outcome.Step} is saved in {outcome.Folder}; {name} goes on from there"
+                : "interrupted before the first step: nothing to save");
+            return outcome;
+        }
+
+        string curve = Path.Combine(outcome.Folder, Curve.FileName);
+        MetricsHistory history = MetricsHistory.Read(Path.Combine(outcome.Folder, TrainingRun.MetricsFileName));
+        bool drawn = Curve.TryDraw(history, FormattableString.Invariant($"{Path.GetFileName(Path.TrimEndingDirectorySeparator(outcome.Folder))}: {outcome.Tokens / 1e6:F1}M tokens in {outcome.Seconds / 60:F1} minutes"), curve);
+        if (json) WriteJson(context.Terminal, outcome, drawn ? curve : null);
+        else Write(context.Terminal.Output, outcome, drawn ? curve : null);
+        return outcome;
+    }
+
+    static void Write(TextWriter output, TrainingOutcome outcome, string? curve)
+    {
+        output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"trained {outcome.Steps:N0} steps, {outcome.Tokens:N0} tokens in {outcome.Seconds:F0} s"));
+        foreach (TextScore score in outcome.Scores)
+            output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{score.Corpus}: {score.BitsPerByte:F3} bits per byte on {score.Bytes:N0} held-out bytes"));
+        output.WriteLine($"model: {outcome.Folder}");
+        if (curve is not null) output.WriteLine($"curve: {curve}");
+    }
+
+    static void WriteJson(Terminal terminal, TrainingOutcome outcome, string? curve) => terminal.WriteJson(json =>
+    {
+        json.WriteNumber("steps", outcome.Steps);
+        json.WriteNumber("tokens", outcome.Tokens);
+        json.WriteNumber("seconds", outcome.Seconds);
+        json.WriteString("model", outcome.Folder);
+        if (curve is not null) json.WriteString("curve", curve);
+        ScoreReport.Write(json, outcome.Scores);
+    });
+}

@@ -1,0 +1,41 @@
+using System.CommandLine;
+using Hadal.Cli.Framework;
+using Hadal.Cli.Training;
+using Hadal.Training;
+
+namespace Hadal.Cli.Verbs;
+
+/// <summary><c>hadal train</c>: trains as a run.json says, and continues a run that was stopped.</summary>
+static class TrainVerb
+{
+    public static Verb Create(Context context)
+    {
+        var file = new Argument<string?>("RUN.json") { Description = "The run: model, text, batch, length, output. Paths in it are relative to its folder.", Arity = ArgumentArity.ZeroOrOne };
+        Option<string?> output = Options.Text("--output", "DIR", "Folder for model, checkpoints and metrics, instead of the one in the file.");
+        Option<bool> example = Options.Switch("--example", "Print a run.json with every key and its default, and train nothing.");
+        Option<bool> json = Options.Json();
+        Option<string> backend = Options.Backend();
+        var verb = new Verb("train", "Trains a model as a run.json says. Started again after Ctrl-C, a crash or a power cut it goes on from the last checkpoint, with the same bits as if nothing had happened.",
+            "hadal train --example > run.json", "hadal train run.json", "hadal train run.json --output models/second --json")
+        {
+            file, output, example, json, backend,
+        };
+        verb.SetAction(line =>
+        {
+            if (line.GetValue(example))
+            {
+                context.Terminal.Output.WriteLine(new RunConfiguration().ToJson());
+                return ExitCode.Fine;
+            }
+
+            string path = line.GetValue(file) ?? throw CommandError.WrongUse("No run was given.", "the path of a run.json", "hadal train --example > run.json writes one to begin with");
+            var warnings = new List<string>();
+            RunConfiguration run = RunConfiguration.Load(path, warnings);
+            ModelFolder.Warn(warnings, context);
+            if (line.GetValue(output) is string folder) run = run with { Output = Path.GetFullPath(folder) };
+            TrainingOutcome outcome = RunReport.Train(context, run, line.GetRequiredValue(backend), line.GetValue(json), "the same command");
+            return outcome.Status == TrainingStatus.Completed ? ExitCode.Fine : ExitCode.Interrupted;
+        });
+        return verb;
+    }
+}

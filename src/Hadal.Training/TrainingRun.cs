@@ -1,0 +1,47 @@
+using Hadal.Tensors;
+using Hadal.Training.Data;
+using Hadal.Training.Running;
+
+namespace Hadal.Training;
+
+/// <summary>A run from its configuration to the public model: data, trainer, metrics. What <c>hadal train</c> and <c>hadal quickstart</c> do.</summary>
+public static class TrainingRun
+{
+    /// <summary>Name of the file of measurements in the output folder.</summary>
+    public const string MetricsFileName = "metrics.jsonl";
+
+    /// <summary>Prepares the data, continues the newest checkpoint of the output folder or begins anew, and trains to the end or to a cancellation.</summary>
+    /// <param name="run">The configuration.</param>
+    /// <param name="backend">Where it runs.</param>
+    /// <param name="observer">Is told what happens, beside <see cref="MetricsFileName"/>.</param>
+    /// <param name="cancel">Saves and returns <see cref="TrainingStatus.Interrupted"/>; while data are prepared it ends with an <see cref="OperationCanceledException"/>.</param>
+    /// <exception cref="TrainingStateException">Another process trains into the same folder, or its state cannot be used.</exception>
+    /// <exception cref="TrainingDataException">There is no text, or it cannot be read.</exception>
+    /// <exception cref="NonFiniteTrainingException">Loss or gradient is not finite; the last checkpoint is the good one.</exception>
+    public static TrainingOutcome Execute(RunConfiguration run, IBackend backend, ITrainingObserver observer, CancellationToken cancel)
+    {
+        ArgumentNullException.ThrowIfNull(run);
+        run.Validate();
+        using FileStream claim = Claim(run.Output);
+        PreparedRun data = PreparedRun.Prepare(run, ModelFiles.MtpDepth(run), observer, HadalHome.TokenCache, cancel);
+        var observers = new TrainingObservers(observer);
+        using var trainer = new Trainer(run, data, backend, observers);
+        using var metrics = new MetricsFile(Path.Combine(run.Output, MetricsFileName), trainer.Position.Step);
+        observers.Add(metrics);
+        return trainer.Run(cancel);
+    }
+
+    /// <summary>Two processes that write one run would spoil each other's checkpoints: the second is refused.</summary>
+    static FileStream Claim(string folder)
+    {
+        try
+        {
+            Directory.CreateDirectory(folder);
+            return new FileStream(Path.Combine(folder, ".training"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1, FileOptions.DeleteOnClose);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            throw new TrainingStateException($"'{folder}' cannot be trained into: {exception.Message} Wait for the process that trains there, or choose another output folder.", exception);
+        }
+    }
+}

@@ -4,8 +4,8 @@ namespace Hadal.Kernels.Library.Cases;
 public static class KernelCases
 {
     /// <summary>Small shapes with tails, hostile values and every kind of grouping: seconds in the interpreter, milliseconds on a device. Checked completely.</summary>
-    public static IEnumerable<KernelCase> Conformance() => [];
+    public static IEnumerable<KernelCase> Conformance() => GradientCases.Conformance();
 
     /// <summary>The shapes that matter, with the library's choice of configuration and its rivals. Checked by samples.</summary>
-    public static IEnumerable<KernelCase> Benchmarks() => [];
+    public static IEnumerable<KernelCase> Benchmarks() => GradientCases.Benchmarks();
 }

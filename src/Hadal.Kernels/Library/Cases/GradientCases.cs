@@ -1,0 +1,178 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using Hadal.Kernels.Ir;
+using Hadal.Kernels.Library.Gemm;
+using Hadal.Numerics;
+
+namespace Hadal.Kernels.Library.Cases;
+
+/// <summary>Cases of <see cref="Fp8GradientKernel"/>.</summary>
+public static class GradientCases
+{
+    /// <summary>Small shapes, completely checked.</summary>
+    public static IEnumerable<KernelCase> Conformance()
+    {
+        var small = new Fp8GradientConfig { Warpgroups = 1, Waves = 1, TileN = 32, Stages = 2 };
+        yield return Dense(64, 32, 128, small, CaseValues.Normal, 1);
+        yield return Dense(64, 32, 256, small, CaseValues.Normal, 2);
+        yield return Dense(100, 70, 400, small with { LateEpilogue = false }, CaseValues.Normal, 3);
+        yield return Dense(130, 101, 144, small with { ScalesAhead = 2, Stages = 3 }, CaseValues.Normal, 4);
+        yield return Dense(72, 40, 528, small with { ScaleOrder = ColumnScaleOrder.Interleaved }, CaseValues.Normal, 5);
+        yield return Dense(72, 72, 528, small with { ScaleOrder = ColumnScaleOrder.Interleaved, ScalesAhead = 99, Cluster = 2 }, CaseValues.Normal, 6);
+        yield return Dense(260, 130, 272, new Fp8GradientConfig { TileN = 64, Stages = 2 }, CaseValues.Normal, 7);
+        yield return Dense(200, 40, 272, new Fp8GradientConfig { Warpgroups = 3, Waves = 1, TileN = 32, Stages = 2, ScalesAhead = 1 }, CaseValues.Normal, 8);
+        yield return Dense(64, 32, 256, small, CaseValues.Outliers, 9);
+        yield return Dense(64, 32, 256, small, CaseValues.AllEqual, 10);
+        yield return Dense(64, 32, 256, small, CaseValues.Zeros, 11);
+        yield return Dense(64, 32, 256, small, CaseValues.Tiny, 12);
+        yield return Dense(96, 48, 256, small, CaseValues.NotFinite, 13);
+        yield return Grouped(70, 40, [256, 0, 128, 384], small, 14);
+        yield return Grouped(70, 72, [0, 128, 0, 0, 640], small with { Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved }, 15);
+        yield return Grouped(40, 40, [0, 0], small, 16);
+    }
+
+    /// <summary>The published shapes M×N×K, with the chosen configuration and its rivals.</summary>
+    public static IEnumerable<KernelCase> Benchmarks()
+    {
+        foreach ((int m, int n, int k) in ((int, int, int)[])[(2048, 7168, 4096), (7168, 4096, 4096), (16384, 7168, 4096)])
+            foreach (Fp8GradientConfig config in Rivals()) yield return Dense(m, n, k, config, CaseValues.Normal, 1, samples: 2048);
+    }
+
+    static IEnumerable<Fp8GradientConfig> Rivals()
+    {
+        var large = new Fp8GradientConfig();
+        yield return large with { Cluster = 2 };
+        yield return large with { Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved };
+        yield return large with { Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved, ScalesAhead = 4 };
+        yield return large with { ScaleOrder = ColumnScaleOrder.Interleaved };
+        yield return large with { Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved, LateEpilogue = false };
+        yield return new Fp8GradientConfig { Warpgroups = 3, Waves = 1, Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved };
+        yield return new Fp8GradientConfig { Waves = 1, TileN = 160, Stages = 5, Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved, ScalesAhead = 99 };
+        yield return new Fp8GradientConfig { Waves = 1, TileN = 192, Stages = 5, Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved };
+        yield return new Fp8GradientConfig { Waves = 1, Stages = 6, Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved, ScalesAhead = 99 };
+    }
+
+    /// <summary>One dense product. With <paramref name="samples"/> only so many random elements are compared, and all are looked at for what was not written.</summary>
+    public static KernelCase Dense(int m, int n, int k, Fp8GradientConfig config, CaseValues values, ulong seed, int samples = 0)
+    {
+        var problem = new GradientProblem(new GradientShape(m, n), config, [k], values, seed);
+        return problem.Case(string.Create(CultureInfo.InvariantCulture, $"fp8_gradient {m}x{n}x{k} {values} {config}"), samples);
+    }
+
+    /// <summary>One product for each group of tokens (multiples of 128).</summary>
+    public static KernelCase Grouped(int m, int n, int[] tokens, Fp8GradientConfig config, ulong seed, int samples = 0)
+    {
+        var problem = new GradientProblem(new GradientShape(m, n, GradientGrouping.AlongK, tokens.Length), config, tokens, CaseValues.Normal, seed);
+        return problem.Case(string.Create(CultureInfo.InvariantCulture, $"fp8_gradient_grouped {m}x{n}x({string.Join('+', tokens)}) {config}"), samples);
+    }
+}
+
+/// <summary>Operands of a weight gradient and its definition in double.</summary>
+sealed class GradientProblem
+{
+    readonly GradientShape _shape;
+    readonly Fp8GradientConfig _config;
+    readonly int[] _tokens;
+    readonly int _k, _chunks, _aStride, _bStride;
+    readonly ulong _seed;
+    readonly Lazy<(byte[] Codes, float[] Scales)> _a, _b;
+    readonly Lazy<float[]> _before;
+
+    public GradientProblem(GradientShape shape, Fp8GradientConfig config, int[] tokens, CaseValues values, ulong seed)
+    {
+        (_shape, _config, _tokens, _seed) = (shape, config, tokens, seed);
+        _k = Math.Max(tokens.Sum(), 16);
+        _chunks = (_k + 127) / 128;
+        (_aStride, _bStride) = ((shape.M + 3) / 4 * 4, (shape.N + 15) / 16 * 16);
+        _a = new(() => CaseData.Quantize(CaseData.Matrix(shape.M, _k, values, seed), shape.M, _k, _aStride));
+        _b = new(() => CaseData.Quantize(CaseData.Matrix(shape.N, _k, CaseValues.Normal, seed + 1000), shape.N, _k, _bStride));
+        _before = new(() => CaseData.Matrix((long)shape.Groups * shape.M, shape.N, CaseValues.Normal, seed + 2000));
+    }
+
+    public KernelCase Case(string name, int samples)
+    {
+        bool dense = _shape.Grouping == GradientGrouping.Dense;
+        long elements = (long)_shape.Groups * _shape.M * _shape.N;
+        double operandBytes = (double)(_shape.M + _shape.N) * (_k + 4 * _chunks);
+        CaseArgument.Matrix a = new("a", ElementType.E4M3, _shape.M, _k, _k), b = new("b", ElementType.E4M3, _shape.N, _k, _k);
+        CaseArgument.Matrix aScale = new("a_scale", ElementType.F32, _chunks, _shape.M, 4L * _aStride);
+        CaseArgument.Matrix bScale = new("b_scale", ElementType.F32, _chunks, _config.ScaleOrder == ColumnScaleOrder.Interleaved ? _bStride : _shape.N, 4L * _bStride);
+        return new KernelCase
+        {
+            Name = name,
+            Build = () => Fp8GradientKernel.Build(_shape, _config),
+            Blocks = multiprocessors => Math.Max(multiprocessors / _config.Cluster, 1) * _config.Cluster,
+            Buffers =
+            [
+                new("a", (long)_shape.M * _k, () => _a.Value.Codes),
+                new("b", (long)_shape.N * _k, () => _b.Value.Codes),
+                CaseBuffer.Of("a_scale", (long)_chunks * _aStride, () => _a.Value.Scales),
+                CaseBuffer.Of("b_scale", (long)_chunks * _bStride, PlacedScales),
+                CaseBuffer.Of("d", elements, () => _before.Value),
+                CaseBuffer.Of("offsets", _tokens.Length + 1, Offsets),
+            ],
+            Arguments = [a, b, aScale, bScale, new CaseArgument.Address("d"), dense ? new CaseArgument.Word((uint)_k) : new CaseArgument.Address("offsets")],
+            Check = read => Compare(MemoryMarshal.Cast<byte, float>(read("d")), samples),
+            Operations = 2.0 * _shape.M * _shape.N * _tokens.Sum(),
+            Bytes = operandBytes + 8.0 * elements,
+            Accumulates = true,
+        };
+    }
+
+    uint[] Offsets()
+    {
+        var offsets = new uint[_tokens.Length + 1];
+        for (int g = 0; g < _tokens.Length; g++) offsets[g + 1] = offsets[g] + (uint)_tokens[g];
+        return offsets;
+    }
+
+    float[] PlacedScales()
+    {
+        var placed = new float[_chunks * _bStride];
+        for (int chunk = 0; chunk < _chunks; chunk++)
+            for (int n = 0; n < _bStride; n++) placed[chunk * _bStride + GradientScales.Place(_config.ScaleOrder, n)] = _b.Value.Scales[chunk * _bStride + n];
+        return placed;
+    }
+
+    CaseResult Compare(ReadOnlySpan<float> d, int samples)
+    {
+        // The tensor cores keep 13 bits below the largest of 32 products: at most 32·2^−13 of the sum of magnitudes.
+        const double Tolerance = 32.0 / 8192;
+        long elements = d.Length;
+        double worst = 0;
+        var random = new CounterRandom(_seed, RandomPurpose.TestData, 7);
+        for (long i = 0; i < (samples == 0 ? elements : samples); i++)
+        {
+            long index = samples == 0 ? i : (long)random.Below((ulong)i, (ulong)elements);
+            int column = (int)(index % _shape.N);
+            long row = index / _shape.N;
+            int group = (int)(row / _shape.M);
+            (double expected, double magnitude) = Element((int)(row % _shape.M), column, group, _before.Value[index]);
+            float got = d[(int)index];
+            bool right = double.IsNaN(expected) ? float.IsNaN(got) : Math.Abs(got - expected) <= Tolerance * magnitude;
+            if (!right)
+                return new CaseResult(false, Math.Abs(got - expected) / magnitude, Tolerance, string.Create(CultureInfo.InvariantCulture, $"D[{group}][{row % _shape.M}, {column}] = {got}, the reference is {expected}."));
+            if (!double.IsNaN(expected) && magnitude > 0) worst = Math.Max(worst, Math.Abs(got - expected) / magnitude);
+        }
+
+        return new CaseResult(true, worst, Tolerance, "");
+    }
+
+    (double Sum, double Magnitude) Element(int row, int column, int group, float before)
+    {
+        int first = 0;
+        for (int g = 0; g < group; g++) first += _tokens[g];
+        (byte[] aCodes, float[] aScales) = _a.Value;
+        (byte[] bCodes, float[] bScales) = _b.Value;
+        double sum = before, magnitude = Math.Abs(before);
+        for (int x = first; x < first + _tokens[group]; x++)
+        {
+            double term = (double)new E4M3(aCodes[(long)row * _k + x]).ToSingle() * new E4M3(bCodes[(long)column * _k + x]).ToSingle()
+                * ((double)aScales[(long)(x / 128) * _aStride + row] * bScales[(long)(x / 128) * _bStride + column]);
+            sum += term;
+            magnitude += Math.Abs(term);
+        }
+
+        return (sum, magnitude);
+    }
+}

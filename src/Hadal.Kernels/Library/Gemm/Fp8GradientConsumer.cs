@@ -1,0 +1,204 @@
+using Hadal.Kernels.Dsl;
+
+namespace Hadal.Kernels.Library.Gemm;
+
+/// <summary>The multiplying warpgroups of <see cref="Fp8GradientKernel"/>.</summary>
+sealed class Fp8GradientConsumer
+{
+    readonly ConsumerScope _scope;
+    readonly GradientShape _shape;
+    readonly Fp8GradientConfig _config;
+    readonly GradientWalk _walk;
+    readonly RingMatrix _a, _b;
+    readonly RingVector _aScale, _bScale;
+    readonly CarriedSlot _slot;
+    readonly GradientEpilogue _epilogue;
+    readonly Accumulator _product;
+    readonly Fragment[] _sum;
+    readonly Register<F32>[] _rowScale, _rowScaleBelow;
+    readonly Register<U32> _columnScales, _previousRow, _previousColumn, _previousGroup;
+    readonly int _groups;
+
+    /// <summary>Stands for no tile in <c>_previousColumn</c>.</summary>
+    const int None = -1;
+
+    public Fp8GradientConsumer(
+        KernelScope kernel, ConsumerScope scope, GradientShape shape, Fp8GradientConfig config, GradientTokens tokens, Pipeline ring, GradientOperands operands, U64 d)
+    {
+        (_scope, _shape, _config) = (scope, shape, config);
+        _groups = config.TileN / 8;
+        RingConsumer read = scope.Read(ring);
+        U32 warpgroupRow = scope.Index << 6;
+        _a = read.Matrix(operands.A, warpgroupRow);
+        _b = read.Matrix(operands.B);
+        _aScale = read.Vector(operands.AScale, warpgroupRow + scope.FragmentRow());
+        _bScale = read.Vector(operands.BScale, (scope.Lane & 3) << (config.ScaleOrder == ColumnScaleOrder.Interleaved ? 2 : 1));
+        _slot = read.Carry(_a, _b);
+        _product = scope.Accumulator(config.TileN, "product");
+        _sum = [.. Enumerable.Range(0, config.Waves).Select(_ => scope.Fragment(config.TileN, "sum"))];
+        _rowScale = [.. _sum.Select(_ => scope.Register<F32>("row_scale"))];
+        _rowScaleBelow = [.. _sum.Select(_ => scope.Register<F32>("row_scale_below"))];
+        _columnScales = scope.Register<U32>("column_scales");
+        _previousRow = scope.Register("previous_row", scope.Constant(0));
+        _previousColumn = scope.Register("previous_column", scope.Constant(None));
+        _previousGroup = scope.Register("previous_group", scope.Constant(0));
+        _epilogue = new GradientEpilogue(scope, d, shape, config);
+        _walk = new GradientWalk(kernel, scope, shape, config, tokens);
+    }
+
+    public void Run()
+    {
+        _scope.While(() => _walk.Running, () =>
+        {
+            GradientTile tile = _walk.Current();
+            Enter();
+            TakeScales(LoadRowScales());
+            _scope.If(
+                tile.Chunks.Is(1),
+                () => Chunk(first: true, last: true),
+                () =>
+                {
+                    Chunk(first: true, last: false);
+                    _scope.For(tile.Chunks - 2, _ => Chunk(first: false, last: false));
+                    Chunk(first: false, last: true);
+                },
+                uniform: true);
+            if (_config.LateEpilogue) (_previousRow.Value, _previousColumn.Value, _previousGroup.Value) = (tile.Row, tile.Column, tile.Group);
+            else for (int wave = 0; wave < _config.Waves; wave++) Leave(wave, tile.Row, tile.Column, tile.Group);
+            _walk.Advance();
+        });
+        if (_config.LateEpilogue)
+            for (int wave = 0; wave < _config.Waves; wave++) LeavePrevious(wave);
+    }
+
+    /// <summary>One stage: each wave is multiplied and promoted; everything else happens under the products.</summary>
+    void Chunk(bool first, bool last)
+    {
+        (F32 Row, F32 Below)[] ahead = [];
+        U32 columnScales = _columnScales.Value;
+        for (int wave = 0; wave < _config.Waves; wave++)
+        {
+            PendingFragment pending = _scope.Multiply(_product, _slot[_a].Below(64 * _config.Warpgroups * wave), _slot[_b]);
+            if (first && _config.LateEpilogue) LeavePrevious(wave);
+            var columns = new F32[_groups][];
+            for (int group = 0; group < Math.Min(_groups, _config.ScalesAhead); group++) Fetch(columns, group, columnScales);
+            (F32 row, F32 below) = (_rowScale[wave].Value, _rowScaleBelow[wave].Value);
+            SlotRelease? release = null;
+            if (wave == _config.Waves - 1)
+            {
+                release = _slot.Leave();
+                if (!last)
+                {
+                    Enter();
+                    ahead = LoadRowScales();
+                }
+            }
+
+            Fragment product = pending.Wait();
+
+            // The scales of B's rows lie in the stage: it goes back once all of them are in registers.
+            bool readAll = _config.ScalesAhead >= _groups;
+            if (readAll) release?.Release();
+            for (int group = 0; group < _groups; group++)
+            {
+                Fetch(columns, group, columnScales);
+                F32[] c = columns[group];
+                _sum[wave].Promote(product, group, 1, [row * c[0], row * c[1], below * c[0], below * c[1]], accumulate: !first);
+            }
+
+            if (!readAll) release?.Release();
+        }
+
+        TakeScales(ahead);
+    }
+
+    void Enter()
+    {
+        _slot.Enter();
+        _columnScales.Value = _slot[_bScale];
+    }
+
+    (F32 Row, F32 Below)[] LoadRowScales()
+    {
+        U32 address = _slot[_aScale];
+        var scales = new (F32, F32)[_config.Waves];
+        for (int wave = 0; wave < scales.Length; wave++)
+        {
+            int offset = 64 * _config.Warpgroups * wave * 4;
+            scales[wave] = (_scope.LoadShared<F32>(address, offset), _scope.LoadShared<F32>(address, offset + 32));
+        }
+
+        return scales;
+    }
+
+    void TakeScales((F32 Row, F32 Below)[] scales)
+    {
+        for (int wave = 0; wave < scales.Length; wave++) (_rowScale[wave].Value, _rowScaleBelow[wave].Value) = scales[wave];
+    }
+
+    /// <summary>Reads the scales of one group of 8 columns, or with the interleaved order of two; nothing when they are there.</summary>
+    void Fetch(F32[][] columns, int group, U32 address)
+    {
+        if (columns[group] is not null) return;
+        if (_config.ScaleOrder == ColumnScaleOrder.Natural)
+        {
+            columns[group] = _scope.LoadShared<F32>(2, address, 32 * group);
+            return;
+        }
+
+        F32[] both = _scope.LoadShared<F32>(4, address, 64 * (group / 2));
+        (columns[group & ~1], columns[group | 1]) = (both[..2], both[2..]);
+    }
+
+    void LeavePrevious(int wave) =>
+        _scope.If(_previousColumn.Value.IsNot(None), () => Leave(wave, _previousRow.Value, _previousColumn.Value, _previousGroup.Value), uniform: true);
+
+    void Leave(int wave, U32 row, U32 column, U32 group) =>
+        _epilogue.Add(_sum[wave], row + (_scope.Index << 6) + 64 * _config.Warpgroups * wave, column, group);
+}
+
+/// <summary>Adds fragments to D straight from the registers: the four threads of a row's 8 columns cover one 32-byte sector.</summary>
+sealed class GradientEpilogue
+{
+    readonly ConsumerScope _scope;
+    readonly U64 _d;
+    readonly GradientShape _shape;
+    readonly int _tileN;
+    readonly bool _rowTail, _columnTail;
+
+    public GradientEpilogue(ConsumerScope scope, U64 d, GradientShape shape, Fp8GradientConfig config)
+    {
+        (_scope, _d, _shape, _tileN) = (scope, d, shape, config.TileN);
+        _rowTail = shape.M % config.TileM != 0;
+        _columnTail = shape.N % (config.TileN * config.Cluster) != 0;
+    }
+
+    /// <summary>Adds a fragment whose first row, within matrix <paramref name="group"/>, is <paramref name="firstRow"/>.</summary>
+    public void Add(Fragment tile, U32 firstRow, U32 column, U32 group)
+    {
+        int n = _shape.N;
+        U32 row = firstRow + _scope.FragmentRow(), at = column + ((_scope.Lane & 3) << 1);
+        U32 rowOfAll = _shape.Groups > 1 ? row + group * _shape.M : row;
+        U64 address = _d + rowOfAll.MultiplyWide(n * 4) + at.MultiplyWide(4);
+        for (int half = 0; half < 2; half++)
+        {
+            Predicate? rowInside = _rowTail ? row + 8 * half < _scope.Constant(_shape.M) : null;
+            for (int columns = 0; columns < _tileN / 8; columns++)
+            {
+                int element = 4 * columns + 2 * half;
+                long offset = ((long)8 * half * n + 8 * columns) * 4;
+                F32[] pair = [tile.Element(element), tile.Element(element + 1)];
+                if (n % 2 == 0) _scope.Add(address, pair, offset, Inside(rowInside, at + 8 * columns));
+                else
+                    for (int e = 0; e < 2; e++) _scope.Add(address, [pair[e]], offset + 4 * e, Inside(rowInside, at + (8 * columns + e)));
+            }
+        }
+    }
+
+    Predicate? Inside(Predicate? row, U32 column)
+    {
+        if (!_columnTail) return row;
+        Predicate inside = column < _scope.Constant(_shape.N);
+        return row is { } r ? r & inside : inside;
+    }
+}

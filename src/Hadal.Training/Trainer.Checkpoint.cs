@@ -34,6 +34,7 @@ public sealed partial class Trainer
             if (_checkpoints.Any)
                 Throw.State($"Every checkpoint in '{_checkpoints.Folder}' is damaged.", "Restore one from a backup, or choose another output folder to begin anew.");
             Directory.CreateDirectory(_run.Output);
+            _checkpoints.RequireRoom(CheckpointBytes);
             _data.Tokenizer.Save(Path.Combine(_run.Output, "tokenizer.json"));
             Hadal.Formats.AtomicFile.WriteAllText(Path.Combine(_run.Output, "run.json"), _run.ToJson());
             return;

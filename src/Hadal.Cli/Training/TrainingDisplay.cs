@@ -105,7 +105,12 @@ sealed class TrainingDisplay : ITrainingObserver
     /// <inheritdoc/>
     public void Warned(string message) => Line("[yellow]warning:[/] " + Markup.Escape(message));
 
-    void Line(string markup) => Notes.MarkupLine(markup);
+    /// <summary>A line that stays. Beside a moving line it fills its rows to the end, so that nothing of the moving one shines through.</summary>
+    void Line(string markup)
+    {
+        if (_bar is null) Notes.MarkupLine(markup);
+        else Notes.Write(new Table().NoBorder().HideHeaders().Expand().AddColumn(new TableColumn("").PadLeft(0).PadRight(0)).AddRow(new Markup(markup)));
+    }
 
     static string Facts(in StepProgress step, double smoothed)
     {

@@ -95,14 +95,30 @@ public sealed class PreparedRun
         string own = Path.Combine(run.Output, "tokenizer.json");
         if (run.Tokenizer.File is string given) return Tokenizer.Load(given);
         if (File.Exists(own) && Directory.Exists(Path.Combine(run.Output, "checkpoints"))) return Tokenizer.Load(own);
-        observer.Preparing(string.Create(CultureInfo.InvariantCulture, $"training a tokenizer of {run.Tokenizer.Vocabulary} tokens"));
+        string what = string.Create(CultureInfo.InvariantCulture, $"training a tokenizer of {run.Tokenizer.Vocabulary} tokens");
+        observer.Preparing(what);
         var options = new TokenizerTrainingOptions
         {
             VocabularySize = run.Tokenizer.Vocabulary,
             Threads = run.Threads > 0 ? run.Threads : Environment.ProcessorCount,
         };
         if (training.Count == 0) Throw.Data("There is no text to train on: every document is held out.", "Add text, or hold out less (data.held_out_every).");
-        return TokenizerTrainer.Train(training.Select(d => d.Text), options, progress: null, cancel);
+        return TokenizerTrainer.Train(training.Select(d => d.Text), options, new TokenizerProgress(observer, what), cancel);
+    }
+
+    /// <summary>Tells a tenth of the merges at a time.</summary>
+    sealed class TokenizerProgress(ITrainingObserver observer, string what) : IProgress<TokenizerTrainingProgress>
+    {
+        int _told;
+
+        public void Report(TokenizerTrainingProgress value)
+        {
+            if (value.Stage != TokenizerTrainingStage.Merging || value.Total <= 0) return;
+            int tenths = (int)(10L * value.Step / value.Total);
+            if (tenths <= _told || tenths >= 10) return;
+            _told = tenths;
+            observer.Preparing(string.Create(CultureInfo.InvariantCulture, $"{what}, {10 * tenths} %"));
+        }
     }
 
     static void TrySave(TokenRows rows, string file, ITrainingObserver observer)

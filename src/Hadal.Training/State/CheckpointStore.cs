@@ -19,6 +19,17 @@ public sealed class CheckpointStore(string folder, int keep)
     /// <summary>Bytes free on the disk of a folder; replaced in tests. Null when unknown.</summary>
     internal Func<string, long?> FreeBytes { get; set; } = MeasureFreeBytes;
 
+    /// <summary>Refuses a run whose checkpoints will not fit on the disk, before it begins.</summary>
+    /// <param name="bytes">About how much one checkpoint takes; all that are kept, one being written and the exported model count.</param>
+    /// <exception cref="TrainingStateException">Not enough room.</exception>
+    public void RequireRoom(long bytes)
+    {
+        long needed = bytes * (keep + 2);
+        string place = Path.GetDirectoryName(Path.GetFullPath(Folder))!;
+        if (FreeBytes(place) is long free && free < needed)
+            Throw.State($"The run will need about {needed >> 20} MiB for its checkpoints and '{place}' has {free >> 20} MiB free.", "Free some space, keep fewer checkpoints (checkpoint.keep), or write to another disk (output).");
+    }
+
     /// <summary>Writes one checkpoint.</summary>
     /// <param name="step">Names it.</param>
     /// <param name="bytes">About how much it will take; checked against the free space first.</param>

@@ -87,4 +87,16 @@ public sealed class CheckpointStoreTests
         store.Save(3, 10, Content("whole"));
         Assert.False(Directory.Exists(folder.File("step-00000009.tmp")));
     }
+
+    [Fact]
+    public void A_run_whose_checkpoints_will_not_fit_is_refused_before_it_begins()
+    {
+        using var folder = new TemporaryFolder();
+        var store = new CheckpointStore(folder.File("checkpoints"), keep: 2) { FreeBytes = _ => 79 << 20 };
+        var exception = Assert.Throws<TrainingStateException>(() => store.RequireRoom(20 << 20));
+        Assert.Contains("need about 80 MiB", exception.Message, StringComparison.Ordinal);
+        Assert.Contains("79 MiB free", exception.Message, StringComparison.Ordinal);
+        store.FreeBytes = _ => 80 << 20;
+        store.RequireRoom(20 << 20);
+    }
 }

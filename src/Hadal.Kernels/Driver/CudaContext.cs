@@ -1,0 +1,105 @@
+using Hadal.Kernels.Ir;
+
+namespace Hadal.Kernels.Driver;
+
+/// <summary>
+/// A GPU in use: the device's primary context, current on the thread that opened it (<see cref="MakeCurrent"/> on others), its modules and its memory pool.
+/// </summary>
+public sealed unsafe class CudaContext : IDisposable
+{
+    readonly int _device;
+    readonly nint _handle;
+    readonly Dictionary<string, LoadedKernel> _loaded = new(StringComparer.Ordinal);
+    readonly Lock _gate = new();
+    CudaMemoryPool? _pool;
+    bool _disposed;
+
+    CudaContext(CudaDeviceInfo info, int driverVersion, int device, nint handle, ModuleCache cache)
+    {
+        (Info, DriverVersion, _device, _handle, Cache) = (info, driverVersion, device, handle, cache);
+    }
+
+    /// <summary>The GPU.</summary>
+    public CudaDeviceInfo Info { get; }
+
+    /// <summary>The CUDA version its driver implements, such as 13000.</summary>
+    public int DriverVersion { get; }
+
+    /// <summary>Compiled kernels on disk.</summary>
+    public ModuleCache Cache { get; }
+
+    /// <summary>Opens a GPU, or says why it cannot be used.</summary>
+    /// <param name="ordinal">Its number, from 0.</param>
+    /// <param name="cache">Where compiled kernels are kept; the user's folder unless given.</param>
+    public static CudaContext Open(int ordinal = 0, ModuleCache? cache = null)
+    {
+        CudaState state = CudaDriver.Look();
+        if (state.Devices.Count == 0) throw new CudaException(state.Refusal ?? "No GPU.");
+        if (ordinal < 0 || ordinal >= state.Devices.Count) throw new CudaException($"GPU {ordinal} was asked for; this machine has {state.Devices.Count}, counted from 0.");
+        CudaDeviceInfo info = state.Devices[ordinal];
+        if (info.Refusal is { } refusal) throw new CudaException(refusal);
+        int device;
+        CudaCheck.Ok(CudaLibrary.cuDeviceGet(&device, ordinal), $"GPU {ordinal}");
+        nint handle;
+        CudaCheck.Ok(CudaLibrary.cuDevicePrimaryCtxRetain(&handle, device), $"Context on GPU {ordinal} ({info.Name})");
+        var context = new CudaContext(info, state.DriverVersion, device, handle, cache ?? ModuleCache.OfUser());
+        context.MakeCurrent();
+        return context;
+    }
+
+    /// <summary>Makes the context current on the calling thread; every thread that uses it does so once.</summary>
+    public void MakeCurrent()
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        CudaCheck.Ok(CudaLibrary.cuCtxSetCurrent(_handle), "Making the context current");
+    }
+
+    /// <summary>Waits for everything queued on the GPU.</summary>
+    public void Synchronize() => CudaCheck.Ok(CudaLibrary.cuCtxSynchronize(), "Waiting for the GPU");
+
+    /// <summary>Free and total device memory, in bytes.</summary>
+    public (long Free, long Total) Memory()
+    {
+        nuint free, total;
+        CudaCheck.Ok(CudaLibrary.cuMemGetInfo_v2(&free, &total), "Free memory of the GPU");
+        return ((long)free, (long)total);
+    }
+
+    /// <summary>Device memory of its own; aligned to 256 bytes.</summary>
+    public DeviceMemory Allocate(long bytes) => new(bytes);
+
+    /// <summary>The pool that queued allocations come from. It keeps what it once had.</summary>
+    public CudaMemoryPool Pool => _pool ??= new CudaMemoryPool(_device);
+
+    /// <summary>A stream: work queued on it runs in order, beside other streams.</summary>
+    public CudaStream CreateStream()
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        return new CudaStream();
+    }
+
+    /// <summary>Compiles a kernel, or takes it from the cache, and loads it. The same kernel is loaded once.</summary>
+    public LoadedKernel Load(Kernel kernel)
+    {
+        ArgumentNullException.ThrowIfNull(kernel);
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        string ptx = Ptx.PtxPrinter.Print(kernel);
+        lock (_gate)
+        {
+            if (_loaded.TryGetValue(ptx, out LoadedKernel? loaded)) return loaded;
+            if (kernel.SharedBytes > Info.SharedBytesPerBlock)
+                throw new CudaException($"Kernel {kernel.Name} wants {kernel.SharedBytes} bytes of shared memory a block, {Info.Name} has {Info.SharedBytesPerBlock}: fewer stages or a smaller tile fit.");
+            return _loaded[ptx] = LoadedKernel.Load(kernel, Cache.Get(kernel.Name, ptx, Info, DriverVersion));
+        }
+    }
+
+    /// <summary>Unloads the modules and gives the context back. Memory, streams and events of it must be gone.</summary>
+    public void Dispose()
+    {
+        if (_disposed) return;
+        _disposed = true;
+        foreach (LoadedKernel kernel in _loaded.Values) kernel.Unload();
+        _pool?.Dispose();
+        _ = CudaLibrary.cuDevicePrimaryCtxRelease_v2(_device);
+    }
+}

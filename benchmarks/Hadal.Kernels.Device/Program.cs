@@ -1,12 +1,25 @@
-using Hadal.Kernels.Library.Gemm;
-using Hadal.Kernels.Ptx;
+// The GPU harness: kernels on a device, checked, repeated and timed; experiments with tiles that the product does not choose.
+//   dump FOLDER                      writes the PTX of the kernels of all cases (needs no GPU)
+//   conformance [TIMES] [FILTER]     every case against its definition, then some of them TIMES times with identical bits
+//   tune FILE                        lines "MxNxK tile|tile|…" (GemmConfig.Parse), "c G MxNxK …" contiguous and "m G MxNxK …" masked groups
+//   cold FILE                        compiles the kernels of a tune file with and without the cache
+//   calibrate FILE                   runs the tensor core on chosen tiles and keeps what it gave
+using System.Globalization;
+using Hadal.Kernels.Device;
 
-if (args.Length < 2 || args[0] is not "dump") return 2;
-Directory.CreateDirectory(args[1]);
-var kernels = new List<Hadal.Kernels.Ir.Kernel>();
-foreach (var config in new GemmConfig[] { new(), new() { LateEpilogue = false }, new() { Cluster = 2 }, new() { Cluster = 2, LateEpilogue = false }, new() { Warpgroups = 3, Waves = 1, Cluster = 2 }, new() { Waves = 1, TileN = 64, Stages = 8 } })
-    kernels.Add(Fp8GemmKernel.Build(new(7168, 16384), config));
-kernels.Add(Fp8GemmKernel.Build(new(4096, 7168, GemmGrouping.Contiguous, 8), new()));
-kernels.Add(Fp8GemmKernel.Build(new(4096, 7168, GemmGrouping.Masked, 4), new()));
-foreach (var kernel in kernels) File.WriteAllText(Path.Combine(args[1], kernel.Name + ".ptx"), PtxPrinter.Print(kernel));
-return 0;
+CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
+return args switch
+{
+    ["dump", var folder, ..] => Dump.Run(folder, args.Skip(2).FirstOrDefault()),
+    ["conformance", ..] => Conformance.Run(args.Length > 1 ? int.Parse(args[1], NumberStyles.None, CultureInfo.InvariantCulture) : 1000, args.Skip(2).FirstOrDefault()),
+    ["tune", var file, ..] => Tuning.Run(file, args.Skip(2).ToArray()),
+    ["cold", var file] => Tuning.Cold(file),
+    ["calibrate", var file] => Calibration.Run(file),
+    _ => Usage(),
+};
+
+static int Usage()
+{
+    Console.Error.WriteLine("dump FOLDER [TUNEFILE] | conformance [TIMES] [FILTER] | tune FILE [check] [sustained] [pdl] | cold FILE | calibrate FILE");
+    return 2;
+}

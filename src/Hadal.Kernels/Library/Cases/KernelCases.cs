@@ -1,11 +1,27 @@
+using Hadal.Kernels.Library.Gemm;
+
 namespace Hadal.Kernels.Library.Cases;
 
 /// <summary>All cases of the library's kernels. A new family adds its two lists here.</summary>
 public static class KernelCases
 {
     /// <summary>Small shapes with tails, hostile values and every kind of grouping: seconds in the interpreter, milliseconds on a device. Checked completely.</summary>
-    public static IEnumerable<KernelCase> Conformance() => GradientCases.Conformance();
+    public static IEnumerable<KernelCase> Conformance() =>
+    [
+        .. Fp8GemmCases.Conformance(),
+        .. GradientCases.Conformance(),
+    ];
+
+    /// <summary>Shapes with tails of many tiles, in several configurations, for a device only. Checked completely.</summary>
+    public static IEnumerable<KernelCase> DeviceConformance() =>
+    [
+        .. Conformance(),
+        .. Fp8GemmCases.DeviceConformance(),
+    ];
 
     /// <summary>The shapes that matter, with the library's choice of configuration and its rivals. Checked by samples.</summary>
-    public static IEnumerable<KernelCase> Benchmarks() => GradientCases.Benchmarks();
+    public static IEnumerable<KernelCase> Benchmarks() =>
+    [
+        .. GradientCases.Benchmarks(),
+    ];
 }

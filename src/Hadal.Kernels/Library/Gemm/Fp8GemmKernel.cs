@@ -16,6 +16,20 @@ namespace Hadal.Kernels.Library.Gemm;
 /// </remarks>
 public static class Fp8GemmKernel
 {
+    /// <summary>Blocks of the grid: one a multiprocessor, fewer when there are fewer tiles; a multiple of the cluster.</summary>
+    /// <param name="tileRows">Rows of tiles, or an upper bound where counts are known on the device only.</param>
+    /// <param name="shape">The shape.</param>
+    /// <param name="config">The tile.</param>
+    /// <param name="multiprocessors">Multiprocessors of the device.</param>
+    public static int Blocks(int tileRows, GemmShape shape, GemmConfig config, int multiprocessors)
+    {
+        ArgumentNullException.ThrowIfNull(shape);
+        ArgumentNullException.ThrowIfNull(config);
+        int columns = (shape.N + config.TileN - 1) / config.TileN;
+        long tiles = (long)tileRows * ((columns + config.Cluster - 1) / config.Cluster);
+        return (int)Math.Clamp(tiles, 1, Math.Max(1, multiprocessors / config.Cluster)) * config.Cluster;
+    }
+
     /// <summary>The kernel for a shape and a tile. It is verified by the caller that compiles or interprets it.</summary>
     public static Kernel Build(GemmShape shape, GemmConfig config)
     {
@@ -35,6 +49,10 @@ public static class Fp8GemmKernel
             Pipeline ring = kernel.Pipeline("ring", config.Stages, 4 * config.Warpgroups, [rowsOfA, rowsOfB, scalesOfA]);
             SharedRegion buffers = kernel.Shared("epilogue", Bf16Epilogue.SharedBytes(config), 128);
             int chunks = (shape.K + 127) / 128;
+
+            // What came before runs out beside the set-up of this grid, when the launch allows it; the next one may be set up beside this one.
+            kernel.GridDependencyLaunch();
+            kernel.GridDependencyWait();
 
             kernel.Consumers(config.Warpgroups, config.ConsumerRegisters, consumer =>
                 new Fp8GemmConsumer(kernel, consumer, shape, config, rows, ring, rowsOfA, rowsOfB, scalesOfA, bScale, new Bf16Epilogue(kernel, consumer, d, shape, config, buffers)).Run());

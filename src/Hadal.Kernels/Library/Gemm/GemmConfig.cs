@@ -77,6 +77,42 @@ public sealed record GemmConfig
         if (RasterGroup < 1) throw new ArgumentException($"RasterGroup = {RasterGroup}: at least 1.");
     }
 
+    /// <summary>All numbers in a line without spaces, as <see cref="Parse"/> reads it: <c>wg2w2n128s4c1g16late</c>.</summary>
+    public string Specification => string.Create(
+        System.Globalization.CultureInfo.InvariantCulture,
+        $"wg{Warpgroups}w{Waves}n{TileN}s{Stages}c{Cluster}g{RasterGroup}{(LateEpilogue ? "late" : "")}");
+
+    /// <summary>Reads a <see cref="Specification"/>; what it leaves out has its default, and the epilogue is not late.</summary>
+    public static GemmConfig Parse(string text)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        var config = new GemmConfig { LateEpilogue = false };
+        for (int at = 0; at < text.Length;)
+        {
+            int end = at;
+            while (end < text.Length && char.IsAsciiLetter(text[end])) end++;
+            string word = text[at..end];
+            int digits = end;
+            while (digits < text.Length && char.IsAsciiDigit(text[digits])) digits++;
+            int number = end == digits ? 0 : int.Parse(text.AsSpan(end, digits - end), System.Globalization.CultureInfo.InvariantCulture);
+            config = word switch
+            {
+                "wg" => config with { Warpgroups = number },
+                "w" => config with { Waves = number },
+                "n" => config with { TileN = number },
+                "s" => config with { Stages = number },
+                "c" => config with { Cluster = number },
+                "g" => config with { RasterGroup = number },
+                "late" => config with { LateEpilogue = true },
+                _ => throw new FormatException($"'{word}' in the tile '{text}': expected wg, w, n, s, c, g with numbers, and late."),
+            };
+            at = digits;
+        }
+
+        config.Validate();
+        return config;
+    }
+
     /// <summary>A short name: what log lines and kernel names say.</summary>
     public override string ToString() => $"{TileM}x{TileN}_s{Stages}_c{Cluster}{(LateEpilogue ? "_late" : "")}";
 }

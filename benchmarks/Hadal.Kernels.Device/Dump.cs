@@ -1,0 +1,22 @@
+using Hadal.Kernels.Ir;
+using Hadal.Kernels.Library.Cases;
+using Hadal.Kernels.Ptx;
+
+namespace Hadal.Kernels.Device;
+
+/// <summary>Writes PTX, for a compiler that reports registers and spills.</summary>
+static class Dump
+{
+    public static int Run(string folder, string? tuneFile)
+    {
+        Directory.CreateDirectory(folder);
+        IEnumerable<KernelCase> cases = tuneFile is null ? KernelCases.DeviceConformance().Concat(KernelCases.Benchmarks()) : Tuning.Read(tuneFile);
+        foreach (KernelCase one in cases)
+        {
+            Kernel kernel = one.Build();
+            File.WriteAllText(Path.Combine(folder, kernel.Name + ".ptx"), PtxPrinter.Print(kernel));
+        }
+
+        return 0;
+    }
+}

@@ -1,0 +1,105 @@
+using System.Diagnostics;
+using System.Globalization;
+using Hadal.Kernels.Driver;
+using Hadal.Kernels.Ir;
+using Hadal.Kernels.Library.Cases;
+using Hadal.Kernels.Library.Gemm;
+using Hadal.Kernels.Measure;
+
+namespace Hadal.Kernels.Device;
+
+/// <summary>Times the tiles that a file names.</summary>
+static class Tuning
+{
+    public static int Run(string file, string[] flags)
+    {
+        using CudaContext context = CudaContext.Open();
+        using var runner = new CaseRunner(context);
+        bool check = flags.Contains("check"), sustained = flags.Contains("sustained"), dependent = flags.Contains("pdl");
+        using var timer = new GraphTimer(context) { Bursts = sustained ? 11 : 5, PauseMilliseconds = sustained ? 40 : 25, SustainedMilliseconds = sustained ? 600 : 0 };
+        Console.WriteLine($"{context.Info.Name}, {context.Info.Multiprocessors} SMs, CUDA {CudaDriver.Look().VersionText}, copy {timer.CopyBandwidth(context) / 1e12:F2} TB/s");
+        int wrong = 0;
+        foreach (KernelCase one in Read(file))
+        {
+            try
+            {
+                string verdict = "";
+                if (check)
+                {
+                    CaseResult result = runner.Check(one);
+                    verdict = result.Passed ? $" right {result.Error:E1}" : $" WRONG {result.Error:E1} {result.Detail}";
+                    if (!result.Passed) wrong++;
+                }
+
+                LoadedKernel kernel = runner.Load(one);
+                LaunchTime time = runner.Time(one, timer, dependent);
+                string steady = sustained ? $" | sustained {time.Sustained:F2} us {one.Operations / time.Sustained / 1e6:F0}" : "";
+                Console.WriteLine($"{one.Name} | {time.Burst:F2} us {one.Operations / time.Burst / 1e6:F0} TFLOP/s {one.Bytes / time.Burst / 1e6:F2} TB/s{steady} | {kernel.Registers} registers {kernel.LocalBytes} local, {kernel.Compiled.Milliseconds:F0} ms{verdict}");
+            }
+            catch (CudaException error)
+            {
+                Console.WriteLine($"FAILED {one.Name}: {error.Message}");
+                if (error.IsSticky) return 1;
+            }
+            catch (ArgumentException error)
+            {
+                Console.WriteLine($"REFUSED {one.Name}: {error.Message}");
+            }
+        }
+
+        return wrong == 0 ? 0 : 1;
+    }
+
+    public static int Cold(string file)
+    {
+        string folder = Path.Combine(Path.GetTempPath(), $"hadal-cold-{Environment.ProcessId}");
+        Kernel[] kernels = [.. Read(file).Select(c => c.Build())];
+        foreach (string state in new[] { "cold", "cached" })
+        {
+            using CudaContext context = CudaContext.Open(0, new ModuleCache(folder));
+            var clock = Stopwatch.StartNew();
+            foreach (Kernel kernel in kernels) context.Load(kernel);
+            Console.WriteLine($"{kernels.Length} kernels {state}: {clock.Elapsed.TotalSeconds:F2} s");
+        }
+
+        Directory.Delete(folder, recursive: true);
+        return 0;
+    }
+
+    /// <summary>The cases of a file. Those of one line share their operands.</summary>
+    public static IEnumerable<KernelCase> Read(string file)
+    {
+        foreach (string line in File.ReadLines(file))
+        {
+            string[] words = line.Split('#')[0].Split(' ', StringSplitOptions.RemoveEmptyEntries);
+            if (words.Length < 2) continue;
+            bool grouped = words[0] is "c" or "m";
+            int[] sizes = grouped ? [.. words[1].Split(',').Select(Whole)] : [];
+            int[] shape = [.. words[grouped ? 2 : 0].Split('x').Select(Whole)];
+            string[] tiles = words[grouped ? 3 : 1].Split('|');
+            Fp8Problem? problem = null;
+            foreach (string tile in tiles)
+            {
+                GemmConfig config = GemmConfig.Parse(tile);
+                yield return words[0] switch
+                {
+                    "c" => Fp8GemmCases.Contiguous(Offsets(sizes), shape[^2], shape[^1], config, OperandKind.Normal, sampled: true,
+                        problem ??= Fp8GemmCases.ContiguousProblem(Offsets(sizes), shape[^2], shape[^1], OperandKind.Normal, sampled: true)),
+                    "m" => Fp8GemmCases.Masked(sizes, shape[0], shape[^2], shape[^1], config, OperandKind.Normal, sampled: true,
+                        problem ??= Fp8GemmCases.MaskedProblem(sizes, shape[0], shape[^2], shape[^1], OperandKind.Normal, sampled: true)),
+                    _ => Fp8GemmCases.Dense(shape[0], shape[1], shape[2], config, OperandKind.Normal, sampled: true,
+                        problem ??= Fp8GemmCases.DenseProblem(shape[0], shape[1], shape[2], OperandKind.Normal, sampled: true)),
+                };
+            }
+        }
+    }
+
+    static int[] Offsets(int[] sizes)
+    {
+        var offsets = new int[sizes.Length + 1];
+        for (int i = 0; i < sizes.Length; i++) offsets[i + 1] = offsets[i] + sizes[i];
+        return offsets;
+    }
+
+    static int Whole(string text) => int.Parse(text, NumberStyles.None, CultureInfo.InvariantCulture);
+}

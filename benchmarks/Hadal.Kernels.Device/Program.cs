@@ -2,6 +2,7 @@
 //   dump FOLDER                      writes the PTX of the kernels of all cases (needs no GPU)
 //   conformance [TIMES] [FILTER]     every case against its definition, then some of them TIMES times with identical bits
 //   tune FILE                        lines "MxNxK tile|tile|…" (GemmConfig.Parse), "c G MxNxK …" contiguous and "m G MxNxK …" masked groups
+//   bench PREFIX,…                   times the library's benchmark cases
 //   cold FILE                        compiles the kernels of a tune file with and without the cache
 //   calibrate FILE                   runs the tensor core on chosen tiles and keeps what it gave
 using System.Globalization;
@@ -13,6 +14,7 @@ return args switch
     ["dump", var folder, ..] => Dump.Run(folder, args.Skip(2).FirstOrDefault()),
     ["conformance", ..] => Conformance.Run(args.Length > 1 ? int.Parse(args[1], NumberStyles.None, CultureInfo.InvariantCulture) : 1000, args.Skip(2).FirstOrDefault()),
     ["tune", var file, ..] => Tuning.Run(file, args.Skip(2).ToArray()),
+    ["bench", var prefixes, ..] => Tuning.Benchmarks(prefixes, args.Skip(2).ToArray()),
     ["cold", var file] => Tuning.Cold(file),
     ["calibrate", var file] => Calibration.Run(file),
     _ => Usage(),
@@ -20,6 +22,6 @@ return args switch
 
 static int Usage()
 {
-    Console.Error.WriteLine("dump FOLDER [TUNEFILE] | conformance [TIMES] [FILTER] | tune FILE [check] [sustained] [pdl] | cold FILE | calibrate FILE");
+    Console.Error.WriteLine("dump FOLDER [TUNEFILE] | conformance [TIMES] [FILTER] | tune FILE [check] [sustained] [pdl] | bench PREFIX,… [same] | cold FILE | calibrate FILE");
     return 2;
 }

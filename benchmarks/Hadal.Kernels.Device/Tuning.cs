@@ -11,7 +11,13 @@ namespace Hadal.Kernels.Device;
 /// <summary>Times the tiles that a file names.</summary>
 static class Tuning
 {
-    public static int Run(string file, string[] flags)
+    public static int Run(string file, string[] flags) => Run(Read(file), flags);
+
+    /// <summary>Times the library's own benchmark cases whose names begin with one of some words, separated by commas.</summary>
+    public static int Benchmarks(string prefixes, string[] flags) =>
+        Run(KernelCases.Benchmarks().Where(c => prefixes.Split(',').Any(p => c.Name.StartsWith(p, StringComparison.Ordinal))), flags);
+
+    static int Run(IEnumerable<KernelCase> cases, string[] flags)
     {
         using CudaContext context = CudaContext.Open();
         using var runner = new CaseRunner(context);
@@ -19,7 +25,7 @@ static class Tuning
         using var timer = new GraphTimer(context) { Bursts = sustained ? 11 : 5, PauseMilliseconds = sustained ? 40 : 25, SustainedMilliseconds = sustained ? 600 : 0 };
         Console.WriteLine($"{context.Info.Name}, {context.Info.Multiprocessors} SMs, CUDA {CudaDriver.Look().VersionText}, copy {timer.CopyBandwidth(context) / 1e12:F2} TB/s");
         int wrong = 0;
-        foreach (KernelCase one in Read(file))
+        foreach (KernelCase one in cases)
         {
             try
             {

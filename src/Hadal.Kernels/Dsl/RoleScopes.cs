@@ -62,6 +62,14 @@ public sealed class ConsumerScope : ThreadScope
     /// <summary>Registers for a 64 by <paramref name="columns"/> float32 tile, to be written by products only.</summary>
     public Accumulator Accumulator(int columns, string name) => new(Recorder.NewFragment(Check(columns), name));
 
+    /// <summary>Sets an accumulator to zero, for products that all add to it; no product into it may be in flight. Yields it as the sum of no products.</summary>
+    public Fragment Clear(Accumulator accumulator, [CallerFilePath] string file = "", [CallerLineNumber] int line = 0)
+    {
+        Recorder.At(file, line);
+        Recorder.Emit(new FillFragment(accumulator.Registers, Constant(0f).Value));
+        return new Fragment(this, accumulator.Registers);
+    }
+
     /// <summary>Registers for a 64 by <paramref name="columns"/> float32 tile.</summary>
     public Fragment Fragment(int columns, string name) => new(this, Recorder.NewFragment(Check(columns), name));
 

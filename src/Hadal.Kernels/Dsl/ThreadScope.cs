@@ -7,7 +7,7 @@ namespace Hadal.Kernels.Dsl;
 /// What every thread may do. A kernel is C# that runs once: C# <c>if</c> and <c>for</c> specialise and unroll, <see cref="If"/>, <see cref="While"/> and
 /// <see cref="For"/> become control flow of the kernel.
 /// </summary>
-public abstract class ThreadScope
+public abstract partial class ThreadScope
 {
     private protected ThreadScope(Recorder recorder) => Recorder = recorder;
 

@@ -18,6 +18,9 @@ public sealed partial class KernelInterpreter
             case LoadShared o: Load(warp, mask, o); return true;
             case StoreShared o: Store(warp, mask, o); return true;
             case StoreMatrix o: Store(warp, mask, o); return true;
+            case LoadMatrix o: Load(warp, mask, o); return true;
+            case MultiplySync o: Multiply(warp, mask, o); return true;
+            case AtomicAdd o: Add(warp, mask, o); return true;
             case FillFragment o: Fill(warp, o); return true;
             case ScaleFragment o: Scale(warp, o); return true;
             case ReadFragment o: Read(warp, o); return true;

@@ -188,6 +188,9 @@ public sealed partial class PtxPrinter
             case LoadShared o: PrintLoadShared(o); break;
             case StoreShared o: PrintStoreShared(o); break;
             case StoreMatrix o: PrintStoreMatrix(o); break;
+            case LoadMatrix o: PrintLoadMatrix(o); break;
+            case MultiplySync o: PrintMultiplySync(o); break;
+            case AtomicAdd o: PrintAtomicAdd(o); break;
             case FillFragment o: PrintFillFragment(o); break;
             case ScaleFragment o: PrintScaleFragment(o); break;
             case ReadFragment o: PrintReadFragment(o); break;

@@ -10,6 +10,7 @@ public static class KernelCases
     [
         .. Fp8GemmCases.Conformance(),
         .. GradientCases.Conformance(),
+        .. Ladder.LadderRung.Conformance(),
     ];
 
     /// <summary>Shapes with tails of many tiles, in several configurations, for a device only. Checked completely.</summary>
@@ -23,5 +24,6 @@ public static class KernelCases
     public static IEnumerable<KernelCase> Benchmarks() =>
     [
         .. GradientCases.Benchmarks(),
+        .. Ladder.LadderRung.Benchmarks(),
     ];
 }

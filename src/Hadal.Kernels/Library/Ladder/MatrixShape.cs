@@ -1,5 +1,4 @@
 using Hadal.Kernels.Dsl;
-using Hadal.Kernels.Ir;
 
 namespace Hadal.Kernels.Library.Ladder;
 
@@ -9,9 +8,6 @@ namespace Hadal.Kernels.Library.Ladder;
 /// <param name="K">Length of the products; rows of tensor maps must be multiples of 16 bytes.</param>
 public sealed record MatrixShape(int M, int N = 1, int K = 1)
 {
-    /// <summary>Bytes of a row of A or B.</summary>
-    public int RowBytes(ElementType element) => K * Names.BytesOf(element);
-
     /// <summary>Tiles of the given size that cover D.</summary>
     public int Tiles(int rows, int columns) => Up(M, rows) * Up(N, columns);
 
@@ -54,19 +50,10 @@ static class LadderTile
     }
 
     /// <summary>The definition: D[i, j] = Σ A[i, k]·B[j, k] in double, in ascending k.</summary>
-    public static double[] Reference(MatrixShape shape, ReadOnlySpan<float> a, ReadOnlySpan<float> b)
+    public static double Reference(MatrixShape shape, ReadOnlySpan<float> a, ReadOnlySpan<float> b, int i, int j)
     {
-        var d = new double[shape.M * shape.N];
-        for (int i = 0; i < shape.M; i++)
-        {
-            for (int j = 0; j < shape.N; j++)
-            {
-                double sum = 0;
-                for (int k = 0; k < shape.K; k++) sum += (double)a[i * shape.K + k] * b[j * shape.K + k];
-                d[i * shape.N + j] = sum;
-            }
-        }
-
-        return d;
+        double sum = 0;
+        for (int k = 0; k < shape.K; k++) sum += (double)a[i * shape.K + k] * b[j * shape.K + k];
+        return sum;
     }
 }

@@ -41,4 +41,7 @@ public interface IOperations
 
     /// <summary>AdamW, norms of gradients, moving averages.</summary>
     IOptimizerOperations Optimizer { get; }
+
+    /// <summary>Narrow formats, and products of quantised operands.</summary>
+    IQuantizationOperations Quantization => throw new NotSupportedException($"{GetType().Name} has no quantised operations: use the recipe fp32, or another backend.");
 }

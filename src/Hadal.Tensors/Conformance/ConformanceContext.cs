@@ -110,6 +110,9 @@ public sealed class ConformanceContext : IDisposable
         return Accumulator(name, shape, i => random.Normal((ulong)i), apart, type);
     }
 
+    /// <summary>The backend whose operations these are: for memory of one side alone.</summary>
+    public IBackend BackendOf(IOperations operations) => ReferenceEquals(operations, _candidate.Operations) ? _candidate : _reference;
+
     /// <summary>Runs the operation on the candidate, then on the reference.</summary>
     /// <param name="operation">Gets the operations, and the function that gives an operand's tensor on that side (the absent tensor for null).</param>
     public void Run(Action<IOperations, Func<Operand?, Tensor>> operation)

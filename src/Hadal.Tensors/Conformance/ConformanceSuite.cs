@@ -18,6 +18,7 @@ public static class ConformanceSuite
         .. RoutingCases.All,
         .. EmbeddingCases.All,
         .. OptimizerCases.All,
+        .. QuantizationCases.All,
     ];
 
     /// <summary>Runs the cases whose name contains <paramref name="filter"/> and returns one result a case, in order.</summary>

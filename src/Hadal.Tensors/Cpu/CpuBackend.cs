@@ -1,6 +1,7 @@
 using Hadal.Tensors.Cpu.Lanes;
 using Hadal.Tensors.Cpu.Matrix;
 using Hadal.Tensors.Cpu.Ops;
+using Hadal.Tensors.Cpu.Quantized;
 using Hadal.Tensors.Operations;
 
 namespace Hadal.Tensors.Cpu;
@@ -53,17 +54,20 @@ public sealed class CpuBackend : IBackend
     public void Dispose()
     {
         _operations.Products.Dispose();
+        _operations.QuantizedProducts.Dispose();
         _context.Threads.Dispose();
     }
 
     CpuOperations Create<TLanes>(CpuMatrix matrix)
         where TLanes : struct, ILanes<TLanes> =>
         new(matrix, new CpuElementwise<TLanes>(_context), new CpuAttention<TLanes>(_context), new CpuRouting<TLanes>(_context), new CpuEmbedding<TLanes>(_context),
-            new CpuOptimizer<TLanes>(_context));
+            new CpuOptimizer<TLanes>(_context), new CpuQuantization(_context));
 
     sealed record CpuOperations(CpuMatrix Products, IElementwiseOperations Elementwise, IAttentionOperations Attention, IRoutingOperations Routing,
-        IEmbeddingOperations Embedding, IOptimizerOperations Optimizer) : IOperations
+        IEmbeddingOperations Embedding, IOptimizerOperations Optimizer, CpuQuantization QuantizedProducts) : IOperations
     {
         public IMatrixOperations Matrix => Products;
+
+        public IQuantizationOperations Quantization => QuantizedProducts;
     }
 }

@@ -46,5 +46,7 @@ public sealed class ReferenceBackend : IBackend
         public IEmbeddingOperations Embedding { get; } = new ReferenceEmbedding();
 
         public IOptimizerOperations Optimizer { get; } = new ReferenceOptimizer();
+
+        public IQuantizationOperations Quantization { get; } = new ReferenceQuantization();
     }
 }

@@ -145,7 +145,7 @@ sealed class ReferenceMatrix : IMatrixOperations
         for (int row = start; row < end; row++) values.Row(row).Clear();
     }
 
-    static int[] ReadOffsets(Tensor offsets, int capacity)
+    internal static int[] ReadOffsets(Tensor offsets, int capacity)
     {
         int[] offset = Values.ReadIntegers(offsets);
         for (int g = 1; g < offset.Length; g++)

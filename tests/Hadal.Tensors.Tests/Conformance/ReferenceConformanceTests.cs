@@ -26,8 +26,9 @@ public sealed class ReferenceConformanceTests
     [Fact]
     public void Every_operation_of_the_vocabulary_has_a_case()
     {
-        Type[] concerns = [typeof(Operations.IElementwiseOperations), typeof(Operations.IAttentionOperations), typeof(Operations.IRoutingOperations), typeof(Operations.IEmbeddingOperations), typeof(Operations.IOptimizerOperations)];
-        string[] inMovement = ["Routing.GatherRows", "Routing.GatherWeights", "Routing.ScatterWeights", "Routing.CombineRows"];
+        Type[] concerns = [typeof(Operations.IElementwiseOperations), typeof(Operations.IAttentionOperations), typeof(Operations.IRoutingOperations), typeof(Operations.IEmbeddingOperations), typeof(Operations.IOptimizerOperations), typeof(Operations.IQuantizationOperations)];
+        string[] inMovement = ["Routing.GatherRows", "Routing.GatherWeights", "Routing.ScatterWeights", "Routing.CombineRows",
+            "Quantization.Decode", "Quantization.GroupedForward", "Quantization.GroupedBackwardInput", "Quantization.GroupedBackwardWeight"];
         foreach (Type concern in concerns)
         {
             foreach (System.Reflection.MethodInfo method in concern.GetMethods())

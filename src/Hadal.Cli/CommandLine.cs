@@ -21,6 +21,7 @@ static class CommandLine
             GenerateVerb.Create(context),
             InspectVerb.Create(context),
             TokenizerVerb.Create(context),
+            ConvertVerb.Create(context),
             ConformanceVerb.Create(context),
             DoctorVerb.Create(context),
         };

@@ -98,7 +98,7 @@ public static class CheckpointWeights
     static string Some(List<string> names) => string.Join(", ", names.Take(4)) + (names.Count > 4 ? $" and {names.Count - 4} more" : "");
 
     /// <summary>MTP layers may be left out by choice, their copies of embedding and head are shared here, and a tied head needs no tensor.</summary>
-    static bool IsKnownExtra(string name, TransformerShape shape)
+    internal static bool IsKnownExtra(string name, TransformerShape shape)
     {
         if (shape.TiedEmbeddings && string.Equals(name, "lm_head.weight", StringComparison.Ordinal)) return true;
         if (name.EndsWith("rotary_emb.inv_freq", StringComparison.Ordinal)) return true;

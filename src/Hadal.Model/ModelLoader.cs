@@ -33,6 +33,7 @@ public static class ModelLoader
         TransformerShape shape = Shape(configuration);
         shape = shape with { MtpDepth = withMtp ? CheckpointWeights.MtpDepth(checkpoint, shape) : 0 };
         CheckpointWeights.RequireEnough(checkpoint, shape);
+        checkpoint.Verify();
         var model = new Transformer(backend, shape, recipe, type);
         try
         {

@@ -46,6 +46,15 @@ static class Options
             text => double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double value) && value >= least && value <= most ? value : null, usual),
     };
 
+    /// <summary>A number of bytes: <c>5GB</c>, <c>200MiB</c>, <c>4096</c>.</summary>
+    public static Option<long> Bytes(string name, string description, long usual, long least) => new(name)
+    {
+        Description = string.Create(CultureInfo.InvariantCulture, $"{description} [default: {usual:N0}]"),
+        HelpName = "SIZE",
+        DefaultValueFactory = _ => usual,
+        CustomParser = result => Parse(result, name, $"at least {least} bytes, such as 5GB, 200MiB or 4096", text => ParseBytes(text) is { } value && value >= least ? value : null, usual),
+    };
+
     /// <summary>One of a few words; the first is the default.</summary>
     public static Option<string> Choice(string name, string description, params string[] words) => new(name)
     {
@@ -98,5 +107,15 @@ static class Options
         if (parse(text) is { } value) return value;
         result.AddError(OptionError.Message($"{name} was given \"{text}\".", expected));
         return otherwise;
+    }
+
+    static long? ParseBytes(string text)
+    {
+        (string Unit, long Size)[] units =
+        [
+            ("KiB", 1L << 10), ("MiB", 1L << 20), ("GiB", 1L << 30), ("TiB", 1L << 40), ("KB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000), ("TB", 1_000_000_000_000), ("B", 1), ("", 1),
+        ];
+        (string unit, long size) = Array.Find(units, entry => text.EndsWith(entry.Unit, StringComparison.OrdinalIgnoreCase));
+        return double.TryParse(text.AsSpan(0, text.Length - unit.Length), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double number) && number * size < 9e18 ? (long)(number * size) : null;
     }
 }

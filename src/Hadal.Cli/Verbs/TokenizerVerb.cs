@@ -9,10 +9,12 @@ namespace Hadal.Cli.Verbs;
 static class TokenizerVerb
 {
     public static Verb Create(Context context) =>
-        new("tokenizer", "Turns text into ids and back.",
+        new("tokenizer", "Learns a vocabulary; turns text into ids and back.",
+            "hadal tokenizer train texts/ --vocabulary 8192 --output tokenizer.json",
             "hadal tokenizer encode --tokenizer tokenizer.json --text \"It is a truth universally acknowledged\"",
             "hadal tokenizer decode --tokenizer tokenizer.json --ids 17,284,299")
         {
+            TokenizerTrainVerb.Create(context),
             Encode(context),
             Decode(context),
         };

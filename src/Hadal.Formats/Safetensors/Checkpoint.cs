@@ -79,6 +79,13 @@ public sealed class Checkpoint : IDisposable
     /// <summary>A view of a whole tensor of at most 2 GB.</summary>
     public ReadOnlySpan<byte> View(TensorEntry entry) => FileOf(entry).View(entry);
 
+    /// <summary>Reads all data of the files that carry a checksum (Hadal's own do) and compares.</summary>
+    /// <exception cref="CheckpointFormatException">Bits of a file have changed.</exception>
+    public void Verify()
+    {
+        foreach (SafetensorsFile file in _files) SafetensorsChecksum.Verify(file);
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {

@@ -22,6 +22,9 @@ static class HadalProcess
     /// <summary>A folder of the fixtures: <c>base</c>, <c>yarn</c> or <c>noqlora</c>.</summary>
     public static string Fixture(string name) => Path.Combine(Root, "tests", "fixtures", "hf-deepseek-v3", name);
 
+    /// <summary>A folder of the fixtures of other variants: <c>fp8</c>, <c>f16</c>, <c>bf16-sharded-mtp</c>, <c>v2-softmax</c>, <c>v2-groups</c>, <c>tied-dense</c>.</summary>
+    public static string Extra(string name) => Path.Combine(Root, "tests", "fixtures", "hf-extra", name);
+
     /// <summary>Runs to the end.</summary>
     public static Outcome Run(params string[] arguments) => Run(new Setting(), arguments);
 
@@ -47,7 +50,11 @@ static class HadalProcess
     /// <summary>Starts and returns at once; the caller reads, signals and disposes.</summary>
     public static Process Start(Setting setting, params string[] arguments)
     {
-        var start = new ProcessStartInfo(Executable, arguments)
+        // A limit on the size of files is the one full disk that needs neither root nor a mount: the write that crosses it fails in the kernel.
+        (string program, string[] line) = setting.LargestFileKiB is { } limit
+            ? ("bash", ["-c", $"trap '' XFSZ; ulimit -f {limit}; exec \"$0\" \"$@\"", Executable, .. arguments])
+            : (Executable, arguments);
+        var start = new ProcessStartInfo(program, line)
         {
             UseShellExecute = false,
             RedirectStandardInput = true,
@@ -58,8 +65,37 @@ static class HadalProcess
             WorkingDirectory = setting.Folder ?? Root,
         };
         start.Environment.Remove("HADAL_DEBUG");
+        if (setting.LargestFileKiB is not null) start.Environment["DOTNET_EnableWriteXorExecute"] = "0"; // the runtime's own large mapping is a file too
         foreach ((string name, string value) in setting.Environment) start.Environment[name] = value;
         return Process.Start(start)!;
+    }
+
+    /// <summary>Sends a signal by its name, such as INT or KILL.</summary>
+    public static void Signal(Process process, string name)
+    {
+        using Process kill = Process.Start("kill", ["-" + name, process.Id.ToString(System.Globalization.CultureInfo.InvariantCulture)]);
+        kill.WaitForExit();
+    }
+
+    /// <summary>Runs until <paramref name="when"/> sees a line of standard error, sends the signal, and waits for the end.</summary>
+    public static Outcome RunAndSignal(Setting setting, string signal, Func<string, bool> when, params string[] arguments)
+    {
+        using Process process = Start(setting, arguments);
+        process.StandardInput.Close();
+        Task<string> output = process.StandardOutput.ReadToEndAsync();
+        var error = new StringBuilder();
+        bool sent = false;
+        while (process.StandardError.ReadLine() is { } line)
+        {
+            error.Append(line).Append('\n');
+            if (sent || !when(line)) continue;
+            Signal(process, signal);
+            sent = true;
+        }
+
+        if (!process.WaitForExit(setting.Limit)) throw new TimeoutException($"hadal {string.Join(' ', arguments)} was still running after {setting.Limit}.\n{error}");
+        Assert.True(sent, $"The line that was waited for did not come.\n{error}");
+        return new Outcome(process.ExitCode, output.Result, error.ToString());
     }
 
     static async Task Drain(StreamReader reader, StringBuilder into)
@@ -82,6 +118,9 @@ sealed record Setting
     public string? Input { get; init; }
 
     public string? Folder { get; init; }
+
+    /// <summary>No file may grow beyond this; null for no limit.</summary>
+    public int? LargestFileKiB { get; init; }
 
     public TimeSpan Limit { get; init; } = TimeSpan.FromMinutes(3);
 

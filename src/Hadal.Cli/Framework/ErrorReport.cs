@@ -37,15 +37,18 @@ static partial class ErrorReport
     {
         FileNotFoundException or DirectoryNotFoundException => CommandError.Failed(Message(cause), fix: "check the spelling of the path; relative paths start in the current folder"),
         UnauthorizedAccessException => CommandError.Failed(Message(cause), fix: "check who owns the file or folder and whether it may be read or written"),
-        IOException when IsDiskFull(cause) => CommandError.Failed(Message(cause), fix: "free some space on that disk, then run the same command again"),
+        IOException or ArgumentOutOfRangeException when IsDiskFull(cause) => CommandError.Failed(Message(cause), fix: "free some space on that disk, then run the same command again"),
         OutOfMemoryException => CommandError.Failed("There is not enough memory for this.", fix: "use a smaller model, batch or sequence length, or a machine with more memory"),
         NullReferenceException or IndexOutOfRangeException or InvalidCastException or AccessViolationException or KeyNotFoundException =>
             CommandError.Failed($"This is a fault in hadal itself ({cause.GetType().Name}: {cause.Message})", fix: "run the same command with HADAL_DEBUG=1 and report what it prints"),
         _ => CommandError.Failed(Message(cause)),
     };
 
-    // ENOSPC on Unix is 28; Windows says ERROR_DISK_FULL (112) in the low word.
-    static bool IsDiskFull(Exception cause) => cause.HResult == 28 || (cause.HResult & 0xFFFF) is 112 or 39;
+    // On Unix ENOSPC is 28, a quota 122 (Linux) or 69 (macOS); Windows says ERROR_DISK_FULL (112) in the low word. A file that grows beyond what its file system
+    // or the process may have (EFBIG) comes as an exception about an argument.
+    static bool IsDiskFull(Exception cause) => cause is ArgumentOutOfRangeException
+        ? cause.Message.StartsWith("Specified file length was too large", StringComparison.Ordinal)
+        : cause.HResult is 28 or 122 or 69 || (cause.HResult & 0xFFFF) is 112 or 39;
 
     static string Message(Exception cause) => ParameterSuffix().Replace(cause.Message, "");
 

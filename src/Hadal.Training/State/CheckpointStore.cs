@@ -54,8 +54,9 @@ public sealed class CheckpointStore(string folder, int keep)
             foreach (string old in Newest().Skip(keep).ToArray()) Directory.Delete(old, recursive: true);
             return final;
         }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or ArgumentOutOfRangeException)
         {
+            // The last of them: a file beyond the size that file system or process may have.
             TryDelete(temporary);
             Throw.State($"The checkpoint of step {step} could not be written to '{Folder}': {exception.Message}", "Free some space, or write to another disk (output); the previous checkpoint is unchanged.", exception);
             return "";

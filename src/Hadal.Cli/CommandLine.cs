@@ -37,9 +37,10 @@ static class CommandLine
         RootCommand root = Create(new Context(terminal, interruption));
         ParseResult line = root.Parse(arguments, new ParserConfiguration { EnablePosixBundling = false, ResponseFileTokenReplacer = null });
         string command = NameOf(line.CommandResult);
-        if (line.Errors.Count > 0)
+        string? error = line.Errors.Count > 0 ? line.Errors[0].Message : MistypedOption(line);
+        if (error is not null)
         {
-            ErrorReport.Write(command, OptionError.Report(line.Errors[0].Message, command), terminal.Error);
+            ErrorReport.Write(command, OptionError.Report(error, command), terminal.Error);
             return ExitCode.WrongUse;
         }
 
@@ -62,6 +63,14 @@ static class CommandLine
         {
             return ErrorReport.Write(command, exception, terminal.Error);
         }
+    }
+
+    // The parser takes an option it does not know for a file when a verb has files. After "--" everything is one.
+    static string? MistypedOption(ParseResult line)
+    {
+        if (line.Tokens.Any(token => token.Type == TokenType.DoubleDash)) return null;
+        string? word = line.CommandResult.Children.OfType<ArgumentResult>().SelectMany(argument => argument.Tokens).Select(token => token.Value).FirstOrDefault(value => value.StartsWith("--", StringComparison.Ordinal));
+        return word is null ? null : OptionError.Message($"There is no option {word}.", "an option of this verb, or a file (after \"--\" when its name begins so)");
     }
 
     // "hadal tokenizer train", from the innermost verb outwards.

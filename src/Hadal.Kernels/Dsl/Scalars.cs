@@ -236,6 +236,9 @@ public readonly struct F32 : IScalar<F32>
     /// <summary>True where greater; false where unordered.</summary>
     public static Predicate operator >(F32 left, F32 right) => new(left._recorder, left._recorder.Compare(CompareKind.Greater, left._value, right._value));
 
+    /// <summary>The other sign, of zeros and NaN too.</summary>
+    public static F32 operator -(F32 value) => value.Op(UnaryKind.Negate);
+
     /// <summary>Absolute value.</summary>
     public F32 Absolute() => Op(UnaryKind.Absolute);
 

@@ -24,6 +24,7 @@ public sealed partial class KernelInterpreter
             case Select o: SelectLanes(warp, mask, o); return true;
             case PackBF16 o: Each(warp, mask, o.Result, o.Low, o.High, (l, h) => (uint)BF16.FromSingle(Single(l)).Bits | (uint)BF16.FromSingle(Single(h)).Bits << 16); return true;
             case PackE4M3 o: Pack(warp, mask, o); return true;
+            case UnpackE4M3 o: Unpack(warp, mask, o); return true;
             case Shuffle o: ShuffleLanes(warp, mask, o); return true;
             case ReadVariable o: Copy(warp.Of(o.Variable), warp.Of(o.Result), mask); return true;
             case WriteVariable o: Copy(warp.Of(o.Value), warp.Of(o.Variable), mask); return true;
@@ -159,6 +160,17 @@ public sealed partial class KernelInterpreter
             if ((mask >> lane & 1) == 0) continue;
             to[lane] = E4M3.FromSingle(Single(first[lane])).Bits | (uint)E4M3.FromSingle(Single(second[lane])).Bits << 8
                 | (uint)E4M3.FromSingle(Single(third[lane])).Bits << 16 | (uint)E4M3.FromSingle(Single(fourth[lane])).Bits << 24;
+        }
+    }
+
+    static void Unpack(WarpState warp, uint mask, UnpackE4M3 o)
+    {
+        Span<ulong> packed = warp.Of(o.Packed);
+        for (int i = 0; i < o.Unpacked.Count; i++)
+        {
+            Span<ulong> to = warp.Of(o.Unpacked[i]);
+            for (int lane = 0; lane < WarpState.Lanes; lane++)
+                if ((mask >> lane & 1) != 0) to[lane] = Bits(new E4M3((byte)(packed[lane] >> (8 * i))).ToSingle());
         }
     }
 

@@ -130,6 +130,22 @@ public sealed partial class PtxPrinter
         Line($"mov.b32 {Define(o.Result)}, {{{low}, {high}}};");
     }
 
+    void PrintUnpackE4M3(UnpackE4M3 o)
+    {
+        string packed = UseRegister(o.Packed);
+        string[] pairs = [NewHalf(), NewHalf()], to = Define(o.Unpacked);
+        Line($"mov.b32 {{{pairs[0]}, {pairs[1]}}}, {packed};");
+        for (int i = 0; i < 2; i++)
+        {
+            // Through half precision, which holds every E4M3 number.
+            string both = New(ScalarType.U32), low = NewHalf(), high = NewHalf();
+            Line($"cvt.rn.f16x2.e4m3x2 {both}, {pairs[i]};");
+            Line($"mov.b32 {{{low}, {high}}}, {both};");
+            Line($"cvt.f32.f16 {to[2 * i]}, {low};");
+            Line($"cvt.f32.f16 {to[2 * i + 1]}, {high};");
+        }
+    }
+
     void PrintShuffle(Shuffle o)
     {
         string taken = UseRegister(o.Taken);

@@ -178,6 +178,7 @@ public sealed partial class PtxPrinter
             case Select o: PrintSelect(o); break;
             case PackBF16 o: PrintPackBF16(o); break;
             case PackE4M3 o: PrintPackE4M3(o); break;
+            case UnpackE4M3 o: PrintUnpackE4M3(o); break;
             case Shuffle o: PrintShuffle(o); break;
             case ReadVariable o: PrintReadVariable(o); break;
             case WriteVariable o: PrintWriteVariable(o); break;

@@ -10,6 +10,7 @@ public static class KernelCases
     [
         .. Fp8GemmCases.Conformance(),
         .. GradientCases.Conformance(),
+        .. QuantizeCases.Conformance(),
         .. Ladder.LadderRung.Conformance(),
     ];
 
@@ -24,6 +25,7 @@ public static class KernelCases
     public static IEnumerable<KernelCase> Benchmarks() =>
     [
         .. GradientCases.Benchmarks(),
+        .. QuantizeCases.Benchmarks(),
         .. Ladder.LadderRung.Benchmarks(),
     ];
 }

@@ -1,0 +1,287 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using Hadal.Kernels.Ir;
+using Hadal.Kernels.Library.Gemm;
+using Hadal.Kernels.Library.Quantize;
+using Hadal.Numerics;
+
+namespace Hadal.Kernels.Library.Cases;
+
+/// <summary>Cases of the quantising kernels: results are compared bit for bit with <see cref="TileQuantizer"/>.</summary>
+public static class QuantizeCases
+{
+    /// <summary>Small shapes with tails and hostile values, every tile compared.</summary>
+    public static IEnumerable<KernelCase> Conformance()
+    {
+        ulong seed = 100;
+        foreach (CaseValues values in Enum.GetValues<CaseValues>())
+        {
+            foreach (ScaleKind kind in Enum.GetValues<ScaleKind>())
+            {
+                yield return Rows(11, 336, kind, values, ++seed);
+                yield return Blocks(150, 208, kind, values, ++seed);
+                yield return Retile(200, 176, ElementType.BF16, kind, ColumnScaleOrder.Natural, values, ++seed);
+                yield return Retile(150, 144, ElementType.E4M3, kind, ColumnScaleOrder.Interleaved, values, ++seed);
+            }
+
+            yield return Pack(11, 336, values, ++seed);
+            yield return Unpack(11, 336, values, ++seed);
+        }
+
+        yield return Rows(9, 1280, ScaleKind.Plain, CaseValues.Normal, ++seed);
+        yield return Rows(1, 16, ScaleKind.PowerOfTwo, CaseValues.Normal, ++seed);
+        yield return Retile(128, 128, ElementType.E4M3, ScaleKind.Plain, ColumnScaleOrder.Natural, CaseValues.Normal, ++seed);
+    }
+
+    /// <summary>The large activations and weights of the model, tiles compared by samples.</summary>
+    public static IEnumerable<KernelCase> Benchmarks()
+    {
+        const int Samples = 4000;
+        foreach (int rows in (int[])[4096, 16384])
+        {
+            yield return Rows(rows, 7168, ScaleKind.Plain, CaseValues.Normal, 1, Samples);
+            yield return Rows(rows, 7168, ScaleKind.PowerOfTwo, CaseValues.Normal, 1, Samples);
+            yield return Retile(rows, 7168, ElementType.E4M3, ScaleKind.Plain, ColumnScaleOrder.Interleaved, CaseValues.Normal, 1, Samples);
+            yield return Retile(rows, 7168, ElementType.BF16, ScaleKind.Plain, ColumnScaleOrder.Interleaved, CaseValues.Normal, 1, Samples);
+            yield return Blocks(rows, 7168, ScaleKind.Plain, CaseValues.Normal, 1, Samples / 100);
+            yield return Pack(rows, 16384, CaseValues.Normal, 1, Samples);
+            yield return Unpack(rows, 16384, CaseValues.Normal, 1, Samples);
+        }
+    }
+
+    /// <summary>1×128 cast of BF16.</summary>
+    public static KernelCase Rows(int rows, int columns, ScaleKind kind, CaseValues values, ulong seed, int samples = 0)
+    {
+        var problem = new QuantizeProblem(rows, columns, values, seed);
+        int tiles = TileQuantizer.TileCount(columns), stride = (rows + 3) / 4 * 4;
+        long elements = (long)rows * columns;
+        return new KernelCase
+        {
+            Name = Name("cast_rows", rows, columns, values, kind),
+            Build = () => RowCastKernel.Build(columns, kind),
+            Blocks = _ => RowCastKernel.Blocks(rows, columns),
+            Buffers = [CaseBuffer.Of("x", elements, () => problem.Words), new("codes", elements), new("scales", 4L * tiles * stride)],
+            Arguments = [At("x"), At("codes"), At("scales"), Word(rows), Word(stride)],
+            Check = read => TileCheck.Compare(rows * tiles, samples, seed, read, (tile, output) =>
+            {
+                (int row, int first) = (tile / tiles, tile % tiles * 128);
+                float[] numbers = problem.Row(row, first, Math.Min(128, columns - first));
+                output.Quantized(kind, numbers, i => (long)row * columns + first + i, (long)(tile % tiles) * stride + row);
+            }),
+            Bytes = 3.0 * elements + 4.0 * rows * tiles,
+        };
+    }
+
+    /// <summary>128×128 cast of BF16.</summary>
+    public static KernelCase Blocks(int rows, int columns, ScaleKind kind, CaseValues values, ulong seed, int samples = 0)
+    {
+        var problem = new QuantizeProblem(rows, columns, values, seed);
+        int across = TileQuantizer.TileCount(columns), blocks = TileQuantizer.TileCount(rows) * across;
+        long elements = (long)rows * columns;
+        return new KernelCase
+        {
+            Name = Name("cast_blocks", rows, columns, values, kind),
+            Build = () => BlockCastKernel.Build(columns, kind),
+            Blocks = _ => BlockCastKernel.Blocks(rows, columns),
+            Buffers = [CaseBuffer.Of("x", elements, () => problem.Words), new("codes", elements), new("scales", 4L * blocks)],
+            Arguments = [At("x"), At("codes"), At("scales"), Word(rows)],
+            Check = read => TileCheck.Compare(blocks, samples, seed, read, (block, output) =>
+            {
+                int row = block / across * 128, column = block % across * 128, width = Math.Min(128, columns - column), height = Math.Min(128, rows - row);
+                float[] numbers = [.. Enumerable.Range(row, height).SelectMany(r => problem.Row(r, column, width))];
+                output.Quantized(kind, numbers, i => (long)(row + i / width) * columns + column + i % width, block);
+            }),
+            Bytes = 3.0 * elements + 4.0 * blocks,
+        };
+    }
+
+    /// <summary>128×1 tiles, transposed, of BF16 or of 1×128 E4M3.</summary>
+    public static KernelCase Retile(int rows, int columns, ElementType source, ScaleKind kind, ColumnScaleOrder order, CaseValues values, ulong seed, int samples = 0)
+    {
+        var problem = new QuantizeProblem(rows, columns, values, seed);
+        bool coded = source == ElementType.E4M3;
+        int tiles = TileQuantizer.TileCount(rows), rowTiles = TileQuantizer.TileCount(columns), stride = (rows + 15) / 16 * 16, inputStride = (rows + 3) / 4 * 4;
+        long elements = (long)rows * columns;
+        List<CaseBuffer> buffers = [coded ? CaseBuffer.Of("x", elements, () => problem.Coded.Codes) : CaseBuffer.Of("x", elements, () => problem.Words)];
+        List<CaseArgument> arguments = [At("x")];
+        if (coded)
+        {
+            buffers.Add(CaseBuffer.Of("x_scales", (long)rowTiles * inputStride, () => problem.Coded.Scales));
+            arguments.Add(At("x_scales"));
+        }
+
+        arguments.AddRange([At("codes"), At("scales"), Word(rows), Word(stride), Word(columns)]);
+        if (coded) arguments.Add(Word(inputStride));
+        return new KernelCase
+        {
+            Name = Name($"retile_{source}", rows, columns, values, kind) + $" {order}",
+            Build = () => RetileKernel.Build(columns, source, kind, order),
+            Blocks = _ => RetileKernel.Blocks(rows, columns),
+            Buffers = [.. buffers, new("codes", (long)columns * stride), new("scales", 4L * tiles * columns)],
+            Arguments = arguments,
+            Check = read => TileCheck.Compare(columns * tiles, samples, seed, read, (tile, output) =>
+            {
+                (int column, int first) = (tile % columns, tile / columns * 128);
+                float[] numbers = [.. Enumerable.Range(first, Math.Min(128, rows - first)).Select(r => coded ? problem.Decoded(r, column) : problem.Row(r, column, 1)[0])];
+                output.Quantized(kind, numbers, i => (long)column * stride + first + i, (long)(tile / columns) * columns + GradientScales.Place(order, column));
+                for (int k = first + numbers.Length; k < Math.Min(first + 128, stride); k++) output.Byte("codes", (long)column * stride + k, 0);
+            }),
+            Bytes = (coded ? 2.0 : 3.0) * elements + 4.0 * columns * tiles + (coded ? 4.0 * rows * rowTiles : 0),
+        };
+    }
+
+    /// <summary>Packing to E5M6.</summary>
+    public static KernelCase Pack(int rows, int columns, CaseValues values, ulong seed, int samples = 0)
+    {
+        var problem = new QuantizeProblem(rows, columns, values, seed);
+        int tiles = TileQuantizer.TileCount(columns), rowBytes = TileQuantizer.E5M6RowLength(columns);
+        long elements = (long)rows * columns;
+        return new KernelCase
+        {
+            Name = Name("e5m6_pack", rows, columns, values, ScaleKind.PowerOfTwo),
+            Build = () => E5M6Kernels.BuildPack(columns),
+            Blocks = _ => E5M6Kernels.Blocks(rows, columns),
+            Buffers = [CaseBuffer.Of("x", elements, () => problem.Words), new("codes", (long)rows * rowBytes), new("scales", 4L * rows * tiles)],
+            Arguments = [At("x"), At("codes"), At("scales"), Word(rows)],
+            Check = read => TileCheck.Compare(rows * tiles, samples, seed, read, (tile, output) =>
+            {
+                (int row, int first) = (tile / tiles, tile % tiles * 128);
+                (byte[] packed, float scale) = problem.Packed(row, first);
+                for (int i = 0; i < packed.Length; i++) output.Byte("codes", (long)row * rowBytes + first / 2 * 3 + i, packed[i]);
+                output.Number("scales", tile, scale);
+            }),
+            Bytes = 3.5 * elements + 4.0 * rows * tiles,
+        };
+    }
+
+    /// <summary>Unpacking from E5M6 to BF16.</summary>
+    public static KernelCase Unpack(int rows, int columns, CaseValues values, ulong seed, int samples = 0)
+    {
+        var problem = new QuantizeProblem(rows, columns, values, seed);
+        int tiles = TileQuantizer.TileCount(columns), rowBytes = TileQuantizer.E5M6RowLength(columns);
+        long elements = (long)rows * columns;
+        return new KernelCase
+        {
+            Name = Name("e5m6_unpack", rows, columns, values, ScaleKind.PowerOfTwo),
+            Build = () => E5M6Kernels.BuildUnpack(columns),
+            Blocks = _ => E5M6Kernels.Blocks(rows, columns),
+            Buffers = [new("x", 2 * elements), new("codes", (long)rows * rowBytes, () => problem.AllPacked.Bytes), CaseBuffer.Of("scales", (long)rows * tiles, () => problem.AllPacked.Scales)],
+            Arguments = [At("x"), At("codes"), At("scales"), Word(rows)],
+            Check = read => TileCheck.Compare(rows * tiles, samples, seed, read, (tile, output) =>
+            {
+                (int row, int first) = (tile / tiles, tile % tiles * 128);
+                (byte[] packed, float scale) = problem.Packed(row, first);
+                var numbers = new float[Math.Min(128, columns - first)];
+                E5M6.Unpack(packed, numbers);
+                for (int i = 0; i < numbers.Length; i++) output.BFloat16("x", (long)row * columns + first + i, numbers[i] * scale);
+            }),
+            Bytes = 3.5 * elements + 4.0 * rows * tiles,
+        };
+    }
+
+    static string Name(string what, int rows, int columns, CaseValues values, ScaleKind kind) => string.Create(CultureInfo.InvariantCulture, $"{what} {rows}x{columns} {values} {kind}");
+
+    static CaseArgument At(string buffer) => new CaseArgument.Address(buffer);
+
+    static CaseArgument Word(int value) => new CaseArgument.Word((uint)value);
+}
+
+/// <summary>A matrix to quantise.</summary>
+sealed class QuantizeProblem
+{
+    readonly int _rows, _columns;
+    readonly Lazy<ushort[]> _words;
+    readonly Lazy<(byte[], float[])> _coded;
+    readonly Lazy<(byte[], float[])> _packed;
+
+    public QuantizeProblem(int rows, int columns, CaseValues values, ulong seed)
+    {
+        (_rows, _columns) = (rows, columns);
+        _words = new(() => CaseData.BFloat16(CaseData.Matrix(rows, columns, values, seed)));
+        _coded = new(() =>
+        {
+            (byte[] Codes, float[] Scales) coded = CaseData.Quantize([.. _words.Value.Select(w => new BF16(w).ToSingle())], rows, columns, (rows + 3) / 4 * 4);
+
+            // A NaN among the codes themselves.
+            if (values == CaseValues.NotFinite) coded.Codes[coded.Codes.Length / 2] = 0x7F;
+            return coded;
+        });
+        _packed = new(PackAll);
+    }
+
+    public ushort[] Words => _words.Value;
+
+    public (byte[] Codes, float[] Scales) Coded => _coded.Value;
+
+    public (byte[] Bytes, float[] Scales) AllPacked => _packed.Value;
+
+    public float[] Row(int row, int first, int count)
+    {
+        var numbers = new float[count];
+        for (int i = 0; i < count; i++) numbers[i] = new BF16(_words.Value[(long)row * _columns + first + i]).ToSingle();
+        return numbers;
+    }
+
+    public float Decoded(int row, int column) =>
+        new E4M3(_coded.Value.Item1[(long)row * _columns + column]).ToSingle() * _coded.Value.Item2[(long)(column / 128) * ((_rows + 3) / 4 * 4) + row];
+
+    public (byte[] Packed, float Scale) Packed(int row, int first)
+    {
+        float[] numbers = Row(row, first, Math.Min(128, _columns - first));
+        var packed = new byte[E5M6.PackedLength(numbers.Length)];
+        var scales = new float[1];
+        TileQuantizer.QuantizeRowsE5M6(numbers, 1, numbers.Length, numbers.Length, packed, scales);
+        return (packed, scales[0]);
+    }
+
+    (byte[], float[]) PackAll()
+    {
+        int tiles = TileQuantizer.TileCount(_columns), rowBytes = TileQuantizer.E5M6RowLength(_columns);
+        var bytes = new byte[(long)_rows * rowBytes];
+        var scales = new float[_rows * tiles];
+        Parallel.For(0, _rows, row => TileQuantizer.QuantizeRowsE5M6(Row(row, 0, _columns), 1, _columns, _columns, bytes.AsSpan(row * rowBytes, rowBytes), scales.AsSpan(row * tiles, tiles)));
+        return (bytes, scales);
+    }
+}
+
+/// <summary>Compares the tiles of an output, all or some, bit for bit.</summary>
+sealed class TileCheck(Func<string, byte[]> read)
+{
+    readonly Dictionary<string, byte[]> _buffers = [];
+    string? _wrong;
+
+    public static CaseResult Compare(int tiles, int samples, ulong seed, Func<string, byte[]> read, Action<int, TileCheck> tile)
+    {
+        var check = new TileCheck(read);
+        var random = new CounterRandom(seed, RandomPurpose.TestData, 9);
+        for (int i = 0; i < (samples == 0 ? tiles : samples) && check._wrong is null; i++) tile(samples == 0 ? i : random.Below((ulong)i, tiles), check);
+        return new CaseResult(check._wrong is null, 0, 0, check._wrong ?? "");
+    }
+
+    public void Quantized(ScaleKind kind, float[] numbers, Func<int, long> place, long scalePlace)
+    {
+        var codes = new E4M3[numbers.Length];
+        Number("scales", scalePlace, TileQuantizer.QuantizeTile(numbers, kind, codes));
+        for (int i = 0; i < codes.Length; i++) Byte("codes", place(i), codes[i].Bits);
+    }
+
+    public void Byte(string buffer, long at, byte expected) => Same(buffer, at, Buffer(buffer)[at], expected);
+
+    public void Number(string buffer, long at, float expected) =>
+        Same(buffer, at, MemoryMarshal.Cast<byte, uint>(Buffer(buffer))[(int)at], BitConverter.SingleToUInt32Bits(expected));
+
+    public void BFloat16(string buffer, long at, float expected)
+    {
+        var got = new BF16(MemoryMarshal.Cast<byte, ushort>(Buffer(buffer))[(int)at]);
+
+        // Which NaN it is, the machine decides.
+        if (!(float.IsNaN(expected) && got.IsNaN)) Same(buffer, at, got.Bits, BF16.FromSingle(expected).Bits);
+    }
+
+    byte[] Buffer(string name) => _buffers.TryGetValue(name, out byte[]? bytes) ? bytes : _buffers[name] = read(name);
+
+    void Same(string buffer, long at, uint got, uint expected)
+    {
+        if (got != expected) _wrong ??= string.Create(CultureInfo.InvariantCulture, $"{buffer}[{at}] has the bits 0x{got:x}, the definition 0x{expected:x}.");
+    }
+}

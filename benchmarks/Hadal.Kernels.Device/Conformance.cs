@@ -13,7 +13,7 @@ static class Conformance
         using CudaContext context = CudaContext.Open();
         Console.WriteLine($"{context.Info.Name}, {context.Info.Multiprocessors} SMs, CUDA {CudaDriver.Look().VersionText}");
         using var runner = new CaseRunner(context);
-        KernelCase[] cases = [.. KernelCases.DeviceConformance().Where(c => filter is null || c.Name.Contains(filter, StringComparison.Ordinal))];
+        KernelCase[] cases = [.. KernelCases.DeviceConformance().Where(c => filter is null || (filter.StartsWith('!') ? !c.Name.Contains(filter[1..], StringComparison.Ordinal) : c.Name.Contains(filter, StringComparison.Ordinal)))];
         int failed = 0;
         double worst = 0;
         var clock = Stopwatch.StartNew();

@@ -3,7 +3,7 @@
 //   conformance [TIMES] [FILTER]     every case against its definition, then some of them TIMES times with identical bits
 //   tune FILE                        lines "MxNxK tile|tile|…" (GemmConfig.Parse), "c G MxNxK …" contiguous and "m G MxNxK …" masked groups
 //   bench PREFIX,…                   times the library's benchmark cases
-//   cold FILE                        compiles the kernels of a tune file with and without the cache
+//   cold FILE                        loads the kernels of a tune file: run twice, the second finds them compiled
 //   calibrate FILE                   runs the tensor core on chosen tiles and keeps what it gave
 using System.Globalization;
 using Hadal.Kernels.Device;

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Hadal.Kernels.Ir;
 
 namespace Hadal.Kernels.Driver;
@@ -9,14 +10,13 @@ public sealed unsafe class CudaContext : IDisposable
 {
     readonly int _device;
     readonly nint _handle;
-    readonly Dictionary<string, LoadedKernel> _loaded = new(StringComparer.Ordinal);
-    readonly Lock _gate = new();
+    readonly ConcurrentDictionary<string, Lazy<LoadedKernel>> _loaded = new(StringComparer.Ordinal);
     CudaMemoryPool? _pool;
     bool _disposed;
 
-    CudaContext(CudaDeviceInfo info, int driverVersion, int device, nint handle, ModuleCache cache)
+    CudaContext(CudaDeviceInfo info, int driverVersion, int device, nint handle)
     {
-        (Info, DriverVersion, _device, _handle, Cache) = (info, driverVersion, device, handle, cache);
+        (Info, DriverVersion, _device, _handle) = (info, driverVersion, device, handle);
     }
 
     /// <summary>The GPU.</summary>
@@ -25,13 +25,9 @@ public sealed unsafe class CudaContext : IDisposable
     /// <summary>The CUDA version its driver implements, such as 13000.</summary>
     public int DriverVersion { get; }
 
-    /// <summary>Compiled kernels on disk.</summary>
-    public ModuleCache Cache { get; }
-
     /// <summary>Opens a GPU, or says why it cannot be used.</summary>
     /// <param name="ordinal">Its number, from 0.</param>
-    /// <param name="cache">Where compiled kernels are kept; the user's folder unless given.</param>
-    public static CudaContext Open(int ordinal = 0, ModuleCache? cache = null)
+    public static CudaContext Open(int ordinal = 0)
     {
         CudaState state = CudaDriver.Look();
         if (state.Devices.Count == 0) throw new CudaException(state.Refusal ?? "No GPU.");
@@ -42,7 +38,7 @@ public sealed unsafe class CudaContext : IDisposable
         CudaCheck.Ok(CudaLibrary.cuDeviceGet(&device, ordinal), $"GPU {ordinal}");
         nint handle;
         CudaCheck.Ok(CudaLibrary.cuDevicePrimaryCtxRetain(&handle, device), $"Context on GPU {ordinal} ({info.Name})");
-        var context = new CudaContext(info, state.DriverVersion, device, handle, cache ?? ModuleCache.OfUser());
+        var context = new CudaContext(info, state.DriverVersion, device, handle);
         context.MakeCurrent();
         return context;
     }
@@ -83,14 +79,12 @@ public sealed unsafe class CudaContext : IDisposable
     {
         ArgumentNullException.ThrowIfNull(kernel);
         ObjectDisposedException.ThrowIf(_disposed, this);
+        if (kernel.SharedBytes > Info.SharedBytesPerBlock)
+            throw new CudaException($"Kernel {kernel.Name} wants {kernel.SharedBytes} bytes of shared memory a block, {Info.Name} has {Info.SharedBytesPerBlock}: fewer stages or a smaller tile fit.");
         string ptx = Ptx.PtxPrinter.Print(kernel);
-        lock (_gate)
-        {
-            if (_loaded.TryGetValue(ptx, out LoadedKernel? loaded)) return loaded;
-            if (kernel.SharedBytes > Info.SharedBytesPerBlock)
-                throw new CudaException($"Kernel {kernel.Name} wants {kernel.SharedBytes} bytes of shared memory a block, {Info.Name} has {Info.SharedBytesPerBlock}: fewer stages or a smaller tile fit.");
-            return _loaded[ptx] = LoadedKernel.Load(kernel, Cache.Get(kernel.Name, ptx, Info, DriverVersion));
-        }
+
+        // Different kernels may be compiled by several threads at once.
+        return _loaded.GetOrAdd(ptx, text => new Lazy<LoadedKernel>(() => LoadedKernel.Load(kernel, text))).Value;
     }
 
     /// <summary>Unloads the modules and gives the context back. Memory, streams and events of it must be gone.</summary>
@@ -98,7 +92,8 @@ public sealed unsafe class CudaContext : IDisposable
     {
         if (_disposed) return;
         _disposed = true;
-        foreach (LoadedKernel kernel in _loaded.Values) kernel.Unload();
+        foreach (Lazy<LoadedKernel> kernel in _loaded.Values)
+            if (kernel.IsValueCreated) kernel.Value.Unload();
         _pool?.Dispose();
         _ = CudaLibrary.cuDevicePrimaryCtxRelease_v2(_device);
     }

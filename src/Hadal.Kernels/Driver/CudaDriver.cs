@@ -74,6 +74,7 @@ public static unsafe class CudaDriver
     static CudaState Examine(int version)
     {
         if (RefusalOf(version) is { } old) return Refused(old, version);
+        ModuleCache.Place();
         int code = CudaLibrary.cuInit(0);
         if (code != 0) return Refused($"The NVIDIA driver could not start: {CudaCheck.Describe(code)} Check that nvidia-smi shows a GPU.", version);
         int count = 0;

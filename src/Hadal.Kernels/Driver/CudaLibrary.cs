@@ -158,18 +158,6 @@ static unsafe partial class CudaLibrary
     public static partial int cuEventElapsedTime(float* milliseconds, nint from, nint to);
 
     [LibraryImport(Name)]
-    public static partial int cuLinkCreate_v2(uint count, int* options, void** values, nint* state);
-
-    [LibraryImport(Name)]
-    public static partial int cuLinkAddData_v2(nint state, int type, void* data, nuint size, byte* name, uint count, int* options, void** values);
-
-    [LibraryImport(Name)]
-    public static partial int cuLinkComplete(nint state, void** binary, nuint* size);
-
-    [LibraryImport(Name)]
-    public static partial int cuLinkDestroy(nint state);
-
-    [LibraryImport(Name)]
     public static partial int cuModuleLoadDataEx(nint* module, void* image, uint count, int* options, void** values);
 
     [LibraryImport(Name)]

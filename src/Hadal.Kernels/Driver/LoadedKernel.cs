@@ -21,7 +21,7 @@ public sealed unsafe class LoadedKernel
     /// <summary>What was loaded.</summary>
     public Kernel Kernel { get; }
 
-    /// <summary>Where its machine code came from, and what the compiler said.</summary>
+    /// <summary>How long compiling took, and what the compiler said.</summary>
     public CompiledModule Compiled { get; }
 
     /// <summary>Registers per thread at launch.</summary>
@@ -32,10 +32,10 @@ public sealed unsafe class LoadedKernel
 
     internal nint Function { get; }
 
-    internal static LoadedKernel Load(Kernel kernel, CompiledModule compiled)
+    internal static LoadedKernel Load(Kernel kernel, string ptx)
     {
-        nint module, function;
-        fixed (byte* image = compiled.Binary) CudaCheck.Ok(CudaLibrary.cuModuleLoadDataEx(&module, image, 0, null, null), $"Loading kernel {kernel.Name}");
+        nint function;
+        CompiledModule compiled = ModuleCache.Load(kernel.Name, ptx, out nint module);
         fixed (byte* name = Encoding.ASCII.GetBytes(kernel.Name + "\0")) CudaCheck.Ok(CudaLibrary.cuModuleGetFunction(&function, module, name), $"Finding kernel {kernel.Name} in its module");
         return new LoadedKernel(kernel, compiled, module, function);
     }

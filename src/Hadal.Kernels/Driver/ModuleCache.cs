@@ -1,133 +1,79 @@
 using System.Diagnostics;
-using System.Globalization;
-using System.Security.Cryptography;
+using System.Runtime.InteropServices;
 using System.Text;
 
 namespace Hadal.Kernels.Driver;
 
-/// <summary>A kernel as machine code of one card.</summary>
-/// <param name="Binary">The module.</param>
-/// <param name="FromDisk">It was compiled earlier.</param>
-/// <param name="Milliseconds">Time to compile it, or to read it.</param>
-/// <param name="Report">What the compiler said: registers, spills, warnings. Empty from the disk.</param>
-public sealed record CompiledModule(byte[] Binary, bool FromDisk, double Milliseconds, string Report);
+/// <summary>A kernel as the driver took it.</summary>
+/// <param name="Milliseconds">Time to compile it, or to find it compiled.</param>
+/// <param name="Report">What the compiler said: registers, spills, warnings. Empty when it was found compiled.</param>
+public sealed record CompiledModule(double Milliseconds, string Report);
 
 /// <summary>
-/// Compiled kernels on disk, one file each: named by a hash of the PTX, the driver's version and the card's kind, and holding a checksum. A damaged or unreadable
-/// file is compiled again. Several processes may share the folder: files appear by renaming.
+/// Where compiled kernels are kept. The driver compiles PTX and keeps the machine code on disk, keyed by the PTX, its own version and the card; this class puts that
+/// cache below <c>HADAL_HOME</c>, so that it can be found, measured and deleted.
 /// </summary>
-public sealed unsafe class ModuleCache
+/// <remarks>
+/// A cache of our own cannot be had without loss: the driver hands out machine code only from its linker, and what it compiles for linking ignores
+/// <c>setmaxnreg</c>: the accumulators of the products spill (measured: 390 of 1450 TFLOP/s, <c>docs/log.md</c>).
+/// </remarks>
+public static unsafe partial class ModuleCache
 {
-    static readonly byte[] Magic = "HADALK01"u8.ToArray();
-    readonly string? _folder;
+    /// <summary>The variable by which the driver is told its folder.</summary>
+    public const string Variable = "CUDA_CACHE_PATH";
 
-    /// <summary>A cache in a folder, which is made when needed; with null nothing is kept.</summary>
-    public ModuleCache(string? folder) => _folder = folder;
+    /// <summary>The folder: as the user told the driver, or <c>kernels</c> below <c>HADAL_HOME</c> (below <c>hadal</c> in the user's local application data without it).</summary>
+    public static string Folder => FolderOf(Environment.GetEnvironmentVariable);
 
-    /// <summary>Where files lie, or null.</summary>
-    public string? Folder => _folder;
-
-    /// <summary>The user's cache: <c>kernels</c> below <c>HADAL_HOME</c>, or below <c>hadal</c> in the user's local application data.</summary>
-    public static ModuleCache OfUser()
+    internal static string FolderOf(Func<string, string?> variable)
     {
-        string? home = Environment.GetEnvironmentVariable("HADAL_HOME");
+        if (variable(Variable) is { Length: > 0 } told) return told;
+        string? home = variable("HADAL_HOME");
         if (string.IsNullOrWhiteSpace(home))
         {
             string local = Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData);
             home = Path.Combine(local.Length > 0 ? local : Path.GetTempPath(), "hadal");
         }
 
-        return new ModuleCache(Path.Combine(Path.GetFullPath(home), "kernels"));
+        return Path.Combine(Path.GetFullPath(home), "kernels");
     }
 
-    /// <summary>The module of a kernel: read, or compiled and kept.</summary>
-    internal CompiledModule Get(string kernel, string ptx, CudaDeviceInfo card, int driverVersion)
+    /// <summary>Tells the driver its folder; it reads the variable when it starts, so this comes before everything else.</summary>
+    internal static void Place()
     {
-        var clock = Stopwatch.StartNew();
-        string? file = _folder is null ? null : Path.Combine(_folder, KeyOf(ptx, card, driverVersion) + ".cubin");
-        if (file is not null && Read(file) is { } kept) return new CompiledModule(kept, true, clock.Elapsed.TotalMilliseconds, "");
-        (byte[] binary, string report) = Compile(kernel, ptx);
-        var module = new CompiledModule(binary, false, clock.Elapsed.TotalMilliseconds, report);
-        if (file is not null) Write(file, binary);
-        return module;
-    }
-
-    /// <summary>The name of a module's file: sixteen bytes of a hash, in hexadecimal.</summary>
-    internal static string KeyOf(string ptx, CudaDeviceInfo card, int driverVersion)
-    {
-        string text = string.Create(CultureInfo.InvariantCulture, $"{driverVersion}\n{card.Name}\n{card.Major}.{card.Minor}\n{ptx}");
-        return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)).AsSpan(0, 16));
-    }
-
-    /// <summary>The module in a file, or null when there is none or it is damaged.</summary>
-    internal static byte[]? Read(string file)
-    {
-        byte[] bytes;
+        string folder = Folder;
         try
         {
-            bytes = File.ReadAllBytes(file);
+            Directory.CreateDirectory(folder);
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            return null;
+            Trace.TraceWarning($"Compiled kernels cannot be kept in {folder}: {exception.Message} They are compiled at every start; set HADAL_HOME to a folder that can be written.");
+            return;
         }
 
-        if (bytes.Length <= Magic.Length + 32 || !bytes.AsSpan(0, Magic.Length).SequenceEqual(Magic)) return null;
-        byte[] module = bytes[(Magic.Length + 32)..];
-        return SHA256.HashData(module).AsSpan().SequenceEqual(bytes.AsSpan(Magic.Length, 32)) ? module : null;
+        // The runtime has an environment of its own; the driver reads the system's.
+        _ = setenv(Variable, folder, 0);
     }
 
-    /// <summary>Keeps a module; a folder that cannot be written only means compiling again next time.</summary>
-    internal static void Write(string file, byte[] module)
-    {
-        string temporary = $"{file}.{Environment.ProcessId}.new";
-        try
-        {
-            Directory.CreateDirectory(Path.GetDirectoryName(file)!);
-            using (FileStream stream = File.Create(temporary))
-            {
-                stream.Write(Magic);
-                stream.Write(SHA256.HashData(module));
-                stream.Write(module);
-            }
-
-            File.Move(temporary, file, overwrite: true);
-        }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-        {
-            Trace.TraceWarning($"The compiled kernel could not be kept in {file}: {exception.Message} Set HADAL_HOME to a folder that can be written.");
-        }
-    }
-
-    /// <summary>Compiles PTX with the driver.</summary>
-    static (byte[] Binary, string Report) Compile(string kernel, string ptx)
+    /// <summary>Compiles PTX, or finds it compiled, and loads it.</summary>
+    internal static CompiledModule Load(string kernel, string ptx, out nint module)
     {
         const int LogBytes = 64 * 1024;
+        var clock = Stopwatch.StartNew();
         byte[] text = Encoding.ASCII.GetBytes(ptx + "\0"), information = new byte[LogBytes], errors = new byte[LogBytes];
         fixed (byte* source = text, informationLog = information, errorLog = errors)
+        fixed (nint* loaded = &module)
         {
             // Log buffers and their sizes, and the verbose report.
             const int Count = 5;
             int* options = stackalloc int[Count] { 3, 4, 5, 6, 12 };
             void** values = stackalloc void*[Count] { informationLog, (void*)LogBytes, errorLog, (void*)LogBytes, (void*)1 };
-            nint state;
-            CudaCheck.Ok(CudaLibrary.cuLinkCreate_v2(Count, options, values, &state), $"Preparing to compile kernel {kernel}");
-            try
-            {
-                byte[] name = Encoding.ASCII.GetBytes(kernel + ".ptx\0");
-                int code;
-                fixed (byte* fileName = name) code = CudaLibrary.cuLinkAddData_v2(state, 1, source, (nuint)text.Length, fileName, 0, null, null);
-                void* binary = null;
-                nuint size = 0;
-                if (code == 0) code = CudaLibrary.cuLinkComplete(state, &binary, &size);
-                if (code != 0) throw CudaCheck.Failure(code, $"Compiling kernel {kernel} failed with \"{TextOf(errors)}\"");
-                return (new ReadOnlySpan<byte>(binary, (int)size).ToArray(), TextOf(information));
-            }
-            finally
-            {
-                _ = CudaLibrary.cuLinkDestroy(state);
-            }
+            int code = CudaLibrary.cuModuleLoadDataEx(loaded, source, Count, options, values);
+            if (code != 0) throw CudaCheck.Failure(code, $"Compiling kernel {kernel} failed with \"{TextOf(errors)}\"");
         }
+
+        return new CompiledModule(clock.Elapsed.TotalMilliseconds, TextOf(information));
     }
 
     static string TextOf(byte[] log)
@@ -135,4 +81,7 @@ public sealed unsafe class ModuleCache
         int end = Array.IndexOf(log, (byte)0);
         return Encoding.UTF8.GetString(log, 0, end < 0 ? log.Length : end).Trim();
     }
+
+    [LibraryImport("libc", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int setenv(string name, string value, int overwrite);
 }

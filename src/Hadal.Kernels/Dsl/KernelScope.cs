@@ -20,8 +20,10 @@ public static class KernelBuilder
     /// <summary>Runs <paramref name="body"/> once and returns what it recorded.</summary>
     /// <param name="name">Specification of what the kernel computes: letters, digits and underscores.</param>
     /// <param name="threads">Threads of a block: a multiple of 32, at most 1024.</param>
+    /// <param name="body">What the kernel does.</param>
     /// <param name="cluster">Blocks of a cluster: 1 or 2.</param>
-    public static Kernel Define(string name, int threads, Action<KernelScope> body, int cluster = 1)
+    /// <param name="blocksPerMultiprocessor">Blocks that must fit a multiprocessor at once.</param>
+    public static Kernel Define(string name, int threads, Action<KernelScope> body, int cluster = 1, int blocksPerMultiprocessor = 1)
     {
         ArgumentNullException.ThrowIfNull(body);
         if (name.Length == 0 || !name.All(c => char.IsAsciiLetterOrDigit(c) || c == '_'))
@@ -29,7 +31,7 @@ public static class KernelBuilder
         var recorder = new Recorder();
         var scope = new KernelScope(recorder, threads, cluster);
         body(scope);
-        return scope.Finish(name);
+        return scope.Finish(name) with { BlocksPerMultiprocessor = blocksPerMultiprocessor };
     }
 }
 

@@ -40,6 +40,9 @@ public sealed record Kernel(
     Sequence<PipelineDeclaration> Pipelines,
     Block Body)
 {
+    /// <summary>Blocks that must fit a multiprocessor at once: how many threads share its registers.</summary>
+    public int BlocksPerMultiprocessor { get; init; } = 1;
+
     /// <summary>Dynamic shared memory a block may have on sm_90: 227 KB.</summary>
     public const int MaximumSharedBytes = 232448;
 

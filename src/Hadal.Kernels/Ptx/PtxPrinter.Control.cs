@@ -122,6 +122,6 @@ public sealed partial class PtxPrinter
         Label(end);
     }
 
-    /// <summary>Registers per thread that ptxas gives a block of this size alone on its multiprocessor.</summary>
-    int LaunchedRegisters() => Math.Min(255, 65536 / _kernel.ThreadsPerBlock / 8 * 8);
+    /// <summary>Registers per thread that ptxas gives a block of this size when as many as declared share a multiprocessor.</summary>
+    int LaunchedRegisters() => Math.Min(255, 65536 / (_kernel.ThreadsPerBlock * _kernel.BlocksPerMultiprocessor) / 8 * 8);
 }

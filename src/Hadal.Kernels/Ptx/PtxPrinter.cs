@@ -40,7 +40,7 @@ public sealed partial class PtxPrinter
         for (int i = 0; i < _kernel.Parameters.Count; i++)
             text.Append("  ").Append(Declare(_kernel.Parameters[i], i)).Append(i == _kernel.Parameters.Count - 1 ? ")\n" : ",\n");
         if (_kernel.Parameters.Count == 0) text.Append(")\n");
-        text.Append(CultureInfo.InvariantCulture, $".maxntid {_kernel.ThreadsPerBlock}, 1, 1\n.minnctapersm 1\n");
+        text.Append(CultureInfo.InvariantCulture, $".maxntid {_kernel.ThreadsPerBlock}, 1, 1\n.minnctapersm {_kernel.BlocksPerMultiprocessor}\n");
         if (_kernel.ClusterSize > 1) text.Append(CultureInfo.InvariantCulture, $".explicitcluster\n.reqnctapercluster {_kernel.ClusterSize}, 1, 1\n");
         text.Append("{\n");
         DeclareRegisters(text, ".pred", "%p", _predicates);

@@ -40,14 +40,18 @@ sealed class Bf16Epilogue
     void StorePieces(Fragment tile, U32 warpRow, U32 column, U32 rowEnd)
     {
         U64 corner = _d + warpRow.MultiplyWide(_n * 2) + column.MultiplyWide(2);
-        for (int first = 0; first < _tileN; first += 64)
+        int columns;
+        for (int first = 0; first < _tileN; first += columns)
         {
-            int columns = Math.Min(64, _tileN - first), pieces = columns / 8, rowsAtOnce = 32 / pieces;
+            // A power of two, so that a warp's lanes divide among whole rows.
+            columns = Math.Min(64, 1 << BitOperations.Log2((uint)(_tileN - first)));
+            int pieces = columns / 8, rowsAtOnce = 32 / pieces;
             _scope.WarpSync();
             for (int piece = 0; piece < pieces; piece += 2)
             {
-                int e = 4 * (first / 8 + piece);
-                _scope.StoreMatrix(_matrixRow ^ (piece << 4), tile.Pack(e), tile.Pack(e + 2), tile.Pack(e + 4), tile.Pack(e + 6));
+                // An odd last piece goes twice: its second place is not read.
+                int e = 4 * (first / 8 + piece), next = piece + 1 < pieces ? e + 4 : e;
+                _scope.StoreMatrix(_matrixRow ^ (piece << 4), tile.Pack(e), tile.Pack(e + 2), tile.Pack(next), tile.Pack(next + 2));
             }
 
             _scope.WarpSync();
@@ -55,9 +59,12 @@ sealed class Bf16Epilogue
             U64 address = corner + laneRow.MultiplyWide(_n * 2) + lanePiece.MultiplyWide(16);
             for (int row = 0; row < 16; row += rowsAtOnce)
             {
-                U32 from = _buffer + ((laneRow + row) << 7) + ((lanePiece ^ ((laneRow + row) & 7)) << 4);
+                // With one piece a row, half the lanes have nothing to store.
+                U32 bufferRow = rowsAtOnce > 16 ? laneRow & 15 : laneRow + row;
+                U32 from = _buffer + (bufferRow << 7) + ((lanePiece ^ (bufferRow & 7)) << 4);
                 U32[] piece = _scope.LoadShared<U32>(4, from);
                 Predicate inside = warpRow + laneRow + row < rowEnd;
+                if (rowsAtOnce > 16) inside &= laneRow < _scope.Constant(16);
                 if (_columnTail) inside &= column + (lanePiece << 3) + first < _scope.Constant(_n);
                 _scope.Store<U32>(address, piece, ((long)row * _n + first) * 2, where: inside);
             }

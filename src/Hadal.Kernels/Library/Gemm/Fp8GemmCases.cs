@@ -20,6 +20,10 @@ static class Fp8GemmCases
         yield return Dense(70, 33, 144, Small, OperandKind.UnevenScales);
         yield return Dense(200, 136, 272, new GemmConfig { TileN = 64, Stages = 2 }, OperandKind.UnevenScales);
         yield return Dense(100, 72, 272, Small with { Cluster = 2 }, OperandKind.UnevenScales);
+        yield return Dense(70, 200, 272, Small with { TileN = 48 }, OperandKind.UnevenScales);
+        yield return Dense(70, 330, 144, Small with { TileN = 112 }, OperandKind.UnevenScales);
+        yield return Dense(70, 200, 144, Small with { TileN = 56, Residency = 2, BlocksEach = 2 }, OperandKind.UnevenScales);
+        yield return Dense(70, 400, 144, Small with { TileN = 192, LateEpilogue = false }, OperandKind.UnevenScales);
         foreach (OperandKind kind in new[] { OperandKind.Normal, OperandKind.Outliers, OperandKind.AllEqual, OperandKind.Subnormal, OperandKind.OneNaN })
             yield return Dense(70, 40, 272, Small, kind);
         yield return Contiguous([0, 70, 70, 133, 192], 48, 144, Small, OperandKind.UnevenScales);
@@ -32,7 +36,8 @@ static class Fp8GemmCases
         GemmConfig[] configs =
         [
             new(), new() { LateEpilogue = false }, new() { Cluster = 2 }, new() { Warpgroups = 3, Waves = 1, Cluster = 2 }, new() { Waves = 1, TileN = 64, Stages = 8 }, new() { Warpgroups = 1, Waves = 1, TileN = 32, Stages = 8 },
-            new() { Warpgroups = 1, Waves = 1, TileN = 16, Stages = 8, Cluster = 2 },
+            new() { Warpgroups = 1, Waves = 1, TileN = 16, Stages = 8, Cluster = 2 }, new() { Warpgroups = 1, Waves = 1, TileN = 112, Stages = 8 }, new() { Waves = 1, TileN = 192, Stages = 5 },
+            new() { Warpgroups = 1, Waves = 1, TileN = 56, Stages = 6, Residency = 2, BlocksEach = 2 }, new() { Waves = 1, TileN = 48, Stages = 4, Residency = 2, BlocksEach = 1 },
         ];
         foreach (GemmConfig config in configs)
         {

@@ -20,8 +20,8 @@ sealed class Fp8GemmConsumer
     readonly Fragment[] _sum;
     readonly Register<F32>[] _rowScale, _rowScaleBelow;
     readonly Register<U32> _row, _column, _rowEnd, _previousRow, _previousColumn, _previousRowEnd, _chunkAhead;
-    readonly Register<U64> _bScale;
-    readonly Register<F32> _bScaleAhead;
+    readonly Register<U64>[] _bScale;
+    readonly Register<F32>[] _bScaleAhead;
     readonly int _chunks;
 
     public Fp8GemmConsumer(
@@ -45,8 +45,8 @@ sealed class Fp8GemmConsumer
         _previousRow = scope.Register("previous_row", scope.Constant(0));
         _previousColumn = scope.Register("previous_column", scope.Constant(0));
         _previousRowEnd = scope.Register("previous_row_end", scope.Constant(0));
-        _bScale = scope.Register<U64>("b_scale");
-        _bScaleAhead = scope.Register<F32>("b_scale_ahead");
+        _bScale = [.. Enumerable.Range(0, config.ScaleBlocks).Select(_ => scope.Register<U64>("b_scale"))];
+        _bScaleAhead = [.. _bScale.Select(_ => scope.Register<F32>("b_scale_ahead"))];
         _chunkAhead = scope.Register<U32>("chunk_ahead");
         _walk = new TileWalk(kernel, scope, shape, config, rows);
         TakeTarget();
@@ -60,9 +60,9 @@ sealed class Fp8GemmConsumer
             _slot.Enter();
             (F32 Row, F32 Below)[] scales = LoadRowScales();
             for (int wave = 0; wave < _config.Waves; wave++) (_rowScale[wave].Value, _rowScaleBelow[wave].Value) = scales[wave];
-            Chunk(first: true, last: _chunks == 1);
-            _scope.Repeat(_chunks - 2, () => Chunk(first: false, last: false));
-            if (_chunks > 1) Chunk(first: false, last: true);
+            Chunk(column, first: true, last: _chunks == 1);
+            _scope.Repeat(_chunks - 2, () => Chunk(column, first: false, last: false));
+            if (_chunks > 1) Chunk(column, first: false, last: true);
             if (_config.LateEpilogue) (_previousRow.Value, _previousColumn.Value, _previousRowEnd.Value) = (row, column, rowEnd);
             else for (int wave = 0; wave < _config.Waves; wave++) Leave(wave, row, column, rowEnd);
         });
@@ -71,16 +71,16 @@ sealed class Fp8GemmConsumer
     }
 
     /// <summary>One stage: each wave is multiplied and promoted; everything else happens under the products.</summary>
-    void Chunk(bool first, bool last)
+    void Chunk(U32 column, bool first, bool last)
     {
-        F32 bScale = _bScaleAhead.Value;
+        F32[] bScale = [.. _bScaleAhead.Select(r => r.Value)];
         (F32 Row, F32 Below)[] ahead = [];
         for (int wave = 0; wave < _config.Waves; wave++)
         {
             PendingFragment pending = _scope.Multiply(_product, _slot[_a].Below(64 * _config.Warpgroups * wave), _slot[_b]);
             if (first && _config.LateEpilogue) LeavePrevious(wave);
             if (wave == 0) FetchAhead(last);
-            F32 scale = _rowScale[wave].Value * bScale, below = _rowScaleBelow[wave].Value * bScale;
+            F32[] scale = [.. bScale.Select(b => _rowScale[wave].Value * b)], below = [.. bScale.Select(b => _rowScaleBelow[wave].Value * b)];
             SlotRelease? release = null;
             if (wave == _config.Waves - 1)
             {
@@ -94,7 +94,7 @@ sealed class Fp8GemmConsumer
 
             Fragment product = pending.Wait();
             release?.Release();
-            _sum[wave].Promote(product, scale, below, accumulate: !first);
+            Promote(_sum[wave], product, scale, below, column, accumulate: !first);
         }
 
         for (int wave = 0; wave < ahead.Length; wave++) (_rowScale[wave].Value, _rowScaleBelow[wave].Value) = ahead[wave];
@@ -134,14 +134,38 @@ sealed class Fp8GemmConsumer
 
         // A block without a tile reads some scale that exists, and does not use it.
         int blocks = (_shape.N + 127) / 128;
-        U32 block = (tile.Column >> 7).Minimum(blocks - 1);
-        if (_shape.Groups > 1) block += tile.Group.Minimum(_shape.Groups - 1) * blocks;
-        _bScale.Value = _bScaleTable.At(block * _chunks, 4);
+        for (int i = 0; i < _bScale.Length; i++)
+        {
+            U32 block = ((tile.Column >> 7) + i).Minimum(blocks - 1);
+            if (_shape.Groups > 1) block += tile.Group.Minimum(_shape.Groups - 1) * blocks;
+            _bScale[i].Value = _bScaleTable.At(block * _chunks, 4);
+        }
+
         _chunkAhead.Value = _scope.Constant(0);
         LoadBScale();
     }
 
-    void LoadBScale() => _bScaleAhead.Value = _scope.Load<F32>(_bScale.Value.At(_chunkAhead.Value, 4), cache: CacheHint.ReadOnly);
+    void LoadBScale()
+    {
+        for (int i = 0; i < _bScale.Length; i++) _bScaleAhead[i].Value = _scope.Load<F32>(_bScale[i].Value.At(_chunkAhead.Value, 4), cache: CacheHint.ReadOnly);
+    }
+
+    /// <summary>Each zone of columns with the scale of the 128-column block it lies in.</summary>
+    void Promote(Fragment sum, Fragment product, F32[] scale, F32[] below, U32 column, bool accumulate)
+    {
+        int zone = _config.Zone;
+        for (int at = 0; at < _config.TileN; at += zone)
+        {
+            (F32 row, F32 rowBelow) = (scale[0], below[0]);
+            if (scale.Length > 1 && at > 0)
+            {
+                Predicate second = (column & 127) + at >= _scope.Constant(128);
+                (row, rowBelow) = (second.Select(scale[1], row), second.Select(below[1], rowBelow));
+            }
+
+            sum.Promote(product, at / 8, zone / 8, [row, row, rowBelow, rowBelow], accumulate);
+        }
+    }
 
     void LeavePrevious(int wave) =>
         _scope.If(_previousRowEnd.Value.IsNot(0), () => Leave(wave, _previousRow.Value, _previousColumn.Value, _previousRowEnd.Value), uniform: true);

@@ -16,7 +16,7 @@ namespace Hadal.Kernels.Library.Gemm;
 /// </remarks>
 public static class Fp8GemmKernel
 {
-    /// <summary>Blocks of the grid: one a multiprocessor, fewer when there are fewer tiles; a multiple of the cluster.</summary>
+    /// <summary>Blocks of the grid: one a multiprocessor (or <see cref="GemmConfig.BlocksEach"/>), fewer when there are fewer tiles; a multiple of the cluster.</summary>
     /// <param name="tileRows">Rows of tiles, or an upper bound where counts are known on the device only.</param>
     /// <param name="shape">The shape.</param>
     /// <param name="config">The tile.</param>
@@ -27,7 +27,7 @@ public static class Fp8GemmKernel
         ArgumentNullException.ThrowIfNull(config);
         int columns = (shape.N + config.TileN - 1) / config.TileN;
         long tiles = (long)tileRows * ((columns + config.Cluster - 1) / config.Cluster);
-        return (int)Math.Clamp(tiles, 1, Math.Max(1, multiprocessors / config.Cluster)) * config.Cluster;
+        return (int)Math.Clamp(tiles, 1, Math.Max(1, multiprocessors * config.BlocksEach / config.Cluster)) * config.Cluster;
     }
 
     /// <summary>The kernel for a shape and a tile. It is verified by the caller that compiles or interprets it.</summary>
@@ -75,6 +75,6 @@ public static class Fp8GemmKernel
                     walk.Advance();
                 });
             });
-        }, config.Cluster);
+        }, config.Cluster, config.Residency);
     }
 }

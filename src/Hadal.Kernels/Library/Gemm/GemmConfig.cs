@@ -38,7 +38,7 @@ public sealed record GemmConfig
     /// <summary>64-row products a warpgroup makes of each stage: 1 or 2.</summary>
     public int Waves { get; init; } = 2;
 
-    /// <summary>Columns of a tile: 16, 32, 64 or 128.</summary>
+    /// <summary>Columns of a tile: a multiple of 8 that never meets more than two 128-column blocks of scales.</summary>
     public int TileN { get; init; } = 128;
 
     /// <summary>Stages of the ring.</summary>
@@ -46,6 +46,12 @@ public sealed record GemmConfig
 
     /// <summary>Blocks of a cluster, which share the rows of A: 1 or 2.</summary>
     public int Cluster { get; init; } = 1;
+
+    /// <summary>Blocks that fit a multiprocessor at once: 1 or 2. With 2 the next launch is set up beside this one.</summary>
+    public int Residency { get; init; } = 1;
+
+    /// <summary>Blocks launched for each multiprocessor, at most <see cref="Residency"/>.</summary>
+    public int BlocksEach { get; init; } = 1;
 
     /// <summary>Columns of tiles walked together, so that blocks in flight meet in the L2.</summary>
     public int RasterGroup { get; init; } = 16;
@@ -56,23 +62,34 @@ public sealed record GemmConfig
     /// <summary>Rows of a tile.</summary>
     public int TileM => 64 * Warpgroups * Waves;
 
+    /// <summary>Columns that certainly have the same scale of B: tiles begin at multiples of this, and 128 is one.</summary>
+    public int Zone => Math.Min(128, TileN & -TileN);
+
+    /// <summary>128-column blocks of scales that a tile may meet.</summary>
+    public int ScaleBlocks => 128 % TileN == 0 ? 1 : 2;
+
     /// <summary>Threads of a block: the multiplying warpgroups and one that copies.</summary>
     public int Threads => 128 * (Warpgroups + 1);
 
     /// <summary>Registers of a multiplying thread.</summary>
-    public int ConsumerRegisters => Warpgroups switch { 1 => 240, 2 => 232, _ => 160 };
+    public int ConsumerRegisters => (Residency, Warpgroups) switch { (1, 1) => 240, (1, 2) => 232, (1, _) => 160, (_, 1) => 208, _ => 104 };
 
     /// <summary>Registers of a copying thread.</summary>
-    public int ProducerRegisters => Warpgroups == 3 ? 32 : 40;
+    public int ProducerRegisters => Warpgroups * Residency >= 3 ? 32 : 40;
 
     /// <summary>Throws when a number is out of range.</summary>
     public void Validate()
     {
         if (Warpgroups is < 1 or > 3) throw new ArgumentException($"{Warpgroups} multiplying warpgroups: 1 to 3 fit the register file.");
         if (Waves is < 1 or > 2 || (Warpgroups == 3 && Waves == 2)) throw new ArgumentException($"{Waves} waves of {Warpgroups} warpgroups: accumulators of at most 256 rows fit.");
-        if (TileN is not (16 or 32 or 64 or 128)) throw new ArgumentException($"TileN = {TileN}: one of 16, 32, 64, 128, so that a tile lies in one 128-column block of scales.");
+        if (TileN < 8 || TileN % 8 != 0 || TileN > 128 + Zone)
+            throw new ArgumentException($"TileN = {TileN}: a multiple of 8 up to 128, or 136, 144, 160, 192, 256, so that a tile lies in at most two 128-column blocks of scales.");
+        if (TileN / 2 * (Waves + 1) > ConsumerRegisters - 24)
+            throw new ArgumentException($"TileN = {TileN} with {Waves} waves: {TileN / 2 * (Waves + 1)} accumulators do not fit {ConsumerRegisters} registers.");
         if (TileM > 256) throw new ArgumentException($"TileM = {TileM}: a copy brings at most 256 rows.");
         if (Stages < 2) throw new ArgumentException($"{Stages} stages: the next is awaited while the current one multiplies, so at least 2.");
+        if (Residency is not (1 or 2) || Residency * Warpgroups > 4) throw new ArgumentException($"Residency = {Residency} with {Warpgroups} warpgroups: two blocks of at most 2 multiplying warpgroups fit.");
+        if (BlocksEach < 1 || BlocksEach > Residency) throw new ArgumentException($"BlocksEach = {BlocksEach}: from 1 to the residency, {Residency}.");
         if (Cluster is not (1 or 2)) throw new ArgumentException($"Cluster = {Cluster}: 1 or 2.");
         if (RasterGroup < 1) throw new ArgumentException($"RasterGroup = {RasterGroup}: at least 1.");
     }
@@ -80,7 +97,7 @@ public sealed record GemmConfig
     /// <summary>All numbers in a line without spaces, as <see cref="Parse"/> reads it: <c>wg2w2n128s4c1g16late</c>.</summary>
     public string Specification => string.Create(
         System.Globalization.CultureInfo.InvariantCulture,
-        $"wg{Warpgroups}w{Waves}n{TileN}s{Stages}c{Cluster}g{RasterGroup}{(LateEpilogue ? "late" : "")}");
+        $"wg{Warpgroups}w{Waves}n{TileN}s{Stages}c{Cluster}g{RasterGroup}{(Residency == 1 ? "" : $"r{Residency}b{BlocksEach}")}{(LateEpilogue ? "late" : "")}");
 
     /// <summary>Reads a <see cref="Specification"/>; what it leaves out has its default, and the epilogue is not late.</summary>
     public static GemmConfig Parse(string text)
@@ -103,8 +120,10 @@ public sealed record GemmConfig
                 "s" => config with { Stages = number },
                 "c" => config with { Cluster = number },
                 "g" => config with { RasterGroup = number },
+                "r" => config with { Residency = number },
+                "b" => config with { BlocksEach = number },
                 "late" => config with { LateEpilogue = true },
-                _ => throw new FormatException($"'{word}' in the tile '{text}': expected wg, w, n, s, c, g with numbers, and late."),
+                _ => throw new FormatException($"'{word}' in the tile '{text}': expected wg, w, n, s, c, g, r, b with numbers, and late."),
             };
             at = digits;
         }
@@ -114,5 +133,5 @@ public sealed record GemmConfig
     }
 
     /// <summary>A short name: what log lines and kernel names say.</summary>
-    public override string ToString() => $"{TileM}x{TileN}_s{Stages}_c{Cluster}{(LateEpilogue ? "_late" : "")}";
+    public override string ToString() => $"{TileM}x{TileN}_s{Stages}_c{Cluster}{(Residency == 1 ? "" : $"_r{Residency}")}{(LateEpilogue ? "_late" : "")}";
 }

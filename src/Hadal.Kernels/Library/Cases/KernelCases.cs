@@ -10,6 +10,7 @@ public static class KernelCases
     [
         .. Fp8GemmCases.Conformance(),
         .. GradientCases.Conformance(),
+        .. Bf16GemmCases.Conformance(),
         .. QuantizeCases.Conformance(),
         .. Ladder.LadderRung.Conformance(),
     ];
@@ -25,6 +26,7 @@ public static class KernelCases
     public static IEnumerable<KernelCase> Benchmarks() =>
     [
         .. GradientCases.Benchmarks(),
+        .. Bf16GemmCases.Benchmarks(),
         .. QuantizeCases.Benchmarks(),
         .. Ladder.LadderRung.Benchmarks(),
     ];

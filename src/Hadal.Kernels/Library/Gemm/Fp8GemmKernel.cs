@@ -37,6 +37,7 @@ public static class Fp8GemmKernel
         ArgumentNullException.ThrowIfNull(config);
         shape.Validate();
         config.Validate();
+        if (shape.Grouping == GemmGrouping.Batched) throw new ArgumentException("The FP8 product is not batched over heads: its grouping is Dense, Contiguous or Masked.", nameof(shape));
         string kind = shape.Grouping switch { GemmGrouping.Dense => "", GemmGrouping.Contiguous => "_contiguous", _ => "_masked" };
         return KernelBuilder.Define($"sm90_fp8_gemm_nt_1x128_128x128{kind}_n{shape.N}_k{shape.K}_{config}", config.Threads, kernel =>
         {

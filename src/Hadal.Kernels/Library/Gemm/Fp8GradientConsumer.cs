@@ -12,7 +12,7 @@ sealed class Fp8GradientConsumer
     readonly RingMatrix _a, _b;
     readonly RingVector _aScale, _bScale;
     readonly CarriedSlot _slot;
-    readonly GradientEpilogue _epilogue;
+    readonly F32Epilogue _epilogue;
     readonly Accumulator _product;
     readonly Fragment[] _sum;
     readonly Register<F32>[] _rowScale, _rowScaleBelow;
@@ -42,7 +42,7 @@ sealed class Fp8GradientConsumer
         _previousRow = scope.Register("previous_row", scope.Constant(0));
         _previousColumn = scope.Register("previous_column", scope.Constant(None));
         _previousGroup = scope.Register("previous_group", scope.Constant(0));
-        _epilogue = new GradientEpilogue(scope, d, shape, config);
+        _epilogue = new F32Epilogue(scope, d, shape.N, config.TileN, shape.N % (config.TileN * config.Cluster) != 0, accumulate: true);
         _walk = new GradientWalk(kernel, scope, shape, config, tokens);
     }
 
@@ -153,52 +153,16 @@ sealed class Fp8GradientConsumer
     void LeavePrevious(int wave) =>
         _scope.If(_previousColumn.Value.IsNot(None), () => Leave(wave, _previousRow.Value, _previousColumn.Value, _previousGroup.Value), uniform: true);
 
-    void Leave(int wave, U32 row, U32 column, U32 group) =>
-        _epilogue.Add(_sum[wave], row + (_scope.Index << 6) + 64 * _config.Warpgroups * wave, column, group);
-}
-
-/// <summary>Adds fragments to D straight from the registers: the four threads of a row's 8 columns cover one 32-byte sector.</summary>
-sealed class GradientEpilogue
-{
-    readonly ConsumerScope _scope;
-    readonly U64 _d;
-    readonly GradientShape _shape;
-    readonly int _tileN;
-    readonly bool _rowTail, _columnTail;
-
-    public GradientEpilogue(ConsumerScope scope, U64 d, GradientShape shape, Fp8GradientConfig config)
+    void Leave(int wave, U32 row, U32 column, U32 group)
     {
-        (_scope, _d, _shape, _tileN) = (scope, d, shape, config.TileN);
-        _rowTail = shape.M % config.TileM != 0;
-        _columnTail = shape.N % (config.TileN * config.Cluster) != 0;
-    }
-
-    /// <summary>Adds a fragment whose first row, within matrix <paramref name="group"/>, is <paramref name="firstRow"/>.</summary>
-    public void Add(Fragment tile, U32 firstRow, U32 column, U32 group)
-    {
-        int n = _shape.N;
-        U32 row = firstRow + _scope.FragmentRow(), at = column + ((_scope.Lane & 3) << 1);
-        U32 rowOfAll = _shape.Groups > 1 ? row + group * _shape.M : row;
-        U64 address = _d + rowOfAll.MultiplyWide(n * 4) + at.MultiplyWide(4);
-        for (int half = 0; half < 2; half++)
+        U32? end = _shape.M % _config.TileM == 0 ? null : _scope.Constant(_shape.M);
+        if (_shape.Groups > 1)
         {
-            Predicate? rowInside = _rowTail ? row + 8 * half < _scope.Constant(_shape.M) : null;
-            for (int columns = 0; columns < _tileN / 8; columns++)
-            {
-                int element = 4 * columns + 2 * half;
-                long offset = ((long)8 * half * n + 8 * columns) * 4;
-                F32[] pair = [tile.Element(element), tile.Element(element + 1)];
-                if (n % 2 == 0) _scope.Add(address, pair, offset, Inside(rowInside, at + 8 * columns));
-                else
-                    for (int e = 0; e < 2; e++) _scope.Add(address, [pair[e]], offset + 4 * e, Inside(rowInside, at + (8 * columns + e)));
-            }
+            U32 first = group * _shape.M;
+            row += first;
+            end += first;
         }
-    }
 
-    Predicate? Inside(Predicate? row, U32 column)
-    {
-        if (!_columnTail) return row;
-        Predicate inside = column < _scope.Constant(_shape.N);
-        return row is { } r ? r & inside : inside;
+        _epilogue.Write(_sum[wave], row + (_scope.Index << 6) + 64 * _config.Warpgroups * wave, column, end);
     }
 }

@@ -11,6 +11,12 @@ public enum GemmGrouping
 
     /// <summary>Group g owns the first counts[g] of the rows g · capacity … of A and D and matrix g of B. Counts are read on the device.</summary>
     Masked,
+
+    /// <summary>
+    /// Every group owns all rows: D[M, G·N] with columns g·N … = A[M, G·K] with columns g·K … · B[G·N, K]ᵀ with rows g·N … . What heads do, whose matrices lie beside
+    /// each other in a token's row.
+    /// </summary>
+    Batched,
 }
 
 /// <summary>Shape of a family of products known when the kernel is built; the number of rows is a run-time argument.</summary>

@@ -97,7 +97,7 @@ sealed class TileWalk
     {
         switch (_shape.Grouping)
         {
-            case GemmGrouping.Dense:
+            case GemmGrouping.Dense or GemmGrouping.Batched:
                 _groupRows.Value = _rows.Rows;
                 break;
             case GemmGrouping.Contiguous:
@@ -121,12 +121,12 @@ sealed class TileWalk
     }
 }
 
-/// <summary>The run-time numbers of rows: M when dense; the offsets (contiguous) or the capacity and counts (masked).</summary>
+/// <summary>The run-time numbers of rows: M when dense or batched; the offsets (contiguous) or the capacity and counts (masked).</summary>
 sealed record GemmRows(U32 Rows, U64 Table)
 {
     public static GemmRows Declare(KernelScope kernel, GemmShape shape) => shape.Grouping switch
     {
-        GemmGrouping.Dense => new GemmRows(kernel.Word("m"), default),
+        GemmGrouping.Dense or GemmGrouping.Batched => new GemmRows(kernel.Word("m"), default),
         GemmGrouping.Contiguous => new GemmRows(default, kernel.Pointer("offsets", ElementType.F32)),
         _ => new GemmRows(kernel.Word("capacity"), kernel.Pointer("counts", ElementType.F32)),
     };

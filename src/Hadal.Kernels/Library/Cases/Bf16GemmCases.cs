@@ -28,11 +28,11 @@ public static class Bf16GemmCases
         yield return Batched(4, 100, 64, 64, small with { Cluster = 2 }, Bf16GemmOutput.F32, 13);
     }
 
-    /// <summary>The square that PyTorch is measured on, and the products of the model that stay in BF16.</summary>
+    /// <summary>The square that PyTorch is measured on, and the products of the model that stay in BF16 (of the output head an eighth).</summary>
     public static IEnumerable<KernelCase> Benchmarks()
     {
         foreach (GemmConfig config in Rivals()) yield return Dense(8192, 8192, 8192, config, Bf16GemmOutput.BF16, CaseValues.Normal, 1, samples: 1000);
-        foreach ((int m, int n, int k) in ((int, int, int)[])[(4096, 256, 7168), (4096, 129280, 7168), (64, 129280, 7168)])
+        foreach ((int m, int n, int k) in ((int, int, int)[])[(4096, 256, 7168), (4096, 16160, 7168), (64, 16160, 7168)])
             yield return Dense(m, n, k, GemmChoice.ForBf16(m, n, k, 132), Bf16GemmOutput.F32, CaseValues.Normal, 1, samples: 1000);
         foreach ((int m, int n, int k) in ((int, int, int)[])[(128, 512, 128), (128, 128, 512), (4096, 512, 128), (4096, 128, 512)])
             yield return Batched(128, m, n, k, GemmChoice.ForBf16Batched(128, m, n, k, 132), Bf16GemmOutput.BF16, 1, samples: 1000);

@@ -22,6 +22,7 @@ static class CommandLine
             InspectVerb.Create(context),
             TokenizerVerb.Create(context),
             ConvertVerb.Create(context),
+            BenchVerb.Create(context),
             ConformanceVerb.Create(context),
             DoctorVerb.Create(context),
         };

@@ -11,14 +11,18 @@ public static class ModelFiles
 {
     /// <summary>The config.json of a run: its preset or file, with the vocabulary of its tokenizer.</summary>
     /// <exception cref="RunConfigurationException">There is no such preset, or the file cannot be used.</exception>
-    public static ModelConfiguration Configuration(RunConfiguration run, Tokenizer tokenizer)
+    public static ModelConfiguration Configuration(RunConfiguration run, Tokenizer tokenizer) => Configuration(run, tokenizer.VocabularySize);
+
+    /// <summary>As <see cref="Configuration(RunConfiguration, Tokenizer)"/>, for a vocabulary of a known size.</summary>
+    /// <inheritdoc cref="Configuration(RunConfiguration, Tokenizer)" path="/exception"/>
+    public static ModelConfiguration Configuration(RunConfiguration run, int vocabulary)
     {
         ModelConfiguration configuration;
         if (run.Model.ConfigFile is string file)
         {
             try
             {
-                configuration = ModelConfiguration.Load(file) with { VocabularySize = tokenizer.VocabularySize, Quantization = null, TorchType = "float32" };
+                configuration = ModelConfiguration.Load(file) with { VocabularySize = vocabulary, Quantization = null, TorchType = "float32" };
             }
             catch (Exception exception) when (exception is IOException or ConfigurationException)
             {
@@ -27,7 +31,7 @@ public static class ModelFiles
         }
         else
         {
-            configuration = ModelPresets.Find(run.Model.Preset!, tokenizer.VocabularySize) with { InitializerRange = run.Model.InitialDeviation };
+            configuration = ModelPresets.Find(run.Model.Preset!, vocabulary) with { InitializerRange = run.Model.InitialDeviation };
         }
 
         configuration.Validate();

@@ -1,0 +1,94 @@
+using System.Diagnostics;
+using Hadal.Tensors.Operations;
+
+namespace Hadal.Tensors.Measurement;
+
+/// <summary>Quantisation and quantised products.</summary>
+sealed partial class TimedOperations
+{
+    sealed class TimedQuantization(IQuantizationOperations inner, OperationProfile profile) : IQuantizationOperations
+    {
+        readonly OperationProfile.Entry _encode = profile.Add("quantised", "encode");
+        readonly OperationProfile.Entry _decode = profile.Add("quantised", "decode");
+        readonly OperationProfile.Entry _round = profile.Add("quantised", "round");
+        readonly OperationProfile.Entry _refresh = profile.Add("quantised", "encode weights");
+        readonly OperationProfile.Entry _forward = profile.Add("quantised", "forward");
+        readonly OperationProfile.Entry _backwardInput = profile.Add("quantised", "input gradient");
+        readonly OperationProfile.Entry _backwardWeight = profile.Add("quantised", "weight gradient");
+        readonly OperationProfile.Entry _groupedForward = profile.Add("quantised", "grouped forward");
+        readonly OperationProfile.Entry _groupedBackwardInput = profile.Add("quantised", "grouped input gradient");
+        readonly OperationProfile.Entry _groupedBackwardWeight = profile.Add("quantised", "grouped weight gradient");
+
+        public void Encode(Tensor x, QuantizationFormat format, Tensor codes, Tensor scales, Tensor rowCount)
+        {
+            long start = Stopwatch.GetTimestamp();
+            inner.Encode(x, format, codes, scales, rowCount);
+            _encode.Stop(start);
+        }
+
+        public void Decode(Tensor codes, Tensor scales, QuantizationFormat format, Tensor y, Tensor rowCount)
+        {
+            long start = Stopwatch.GetTimestamp();
+            inner.Decode(codes, scales, format, y, rowCount);
+            _decode.Stop(start);
+        }
+
+        public void Round(Tensor x, NumberFormat format, Tensor y)
+        {
+            long start = Stopwatch.GetTimestamp();
+            inner.Round(x, format, y);
+            _round.Stop(start);
+        }
+
+        public PreparedWeight Prepare(ReadOnlySpan<Tensor> groups, ProductUses uses, QuantizationFormat format) => inner.Prepare(groups, uses, format);
+
+        public void Refresh(PreparedWeight weight)
+        {
+            long start = Stopwatch.GetTimestamp();
+            inner.Refresh(weight);
+            _refresh.Stop(start);
+        }
+
+        public void Forward(Tensor x, PreparedWeight weight, ProductFormat format, Tensor y, bool accumulate = false)
+        {
+            long start = Stopwatch.GetTimestamp();
+            inner.Forward(x, weight, format, y, accumulate);
+            _forward.Stop(start, TimedMatrix.Product(x, y));
+        }
+
+        public void BackwardInput(Tensor dy, PreparedWeight weight, ProductFormat format, Tensor dx, bool accumulate = false)
+        {
+            long start = Stopwatch.GetTimestamp();
+            inner.BackwardInput(dy, weight, format, dx, accumulate);
+            _backwardInput.Stop(start, TimedMatrix.Product(dy, dx));
+        }
+
+        public void BackwardWeight(Tensor dy, Tensor x, ProductFormat format, Tensor dWeight, bool accumulate)
+        {
+            long start = Stopwatch.GetTimestamp();
+            inner.BackwardWeight(dy, x, format, dWeight, accumulate);
+            _backwardWeight.Stop(start, 2.0 * dy.Rows * dy.Columns * x.Columns);
+        }
+
+        public void GroupedForward(Tensor x, Tensor offsets, PreparedWeight weight, ProductFormat format, Tensor y)
+        {
+            long start = Stopwatch.GetTimestamp();
+            inner.GroupedForward(x, offsets, weight, format, y);
+            _groupedForward.Stop(start, TimedMatrix.Grouped(offsets, x, y));
+        }
+
+        public void GroupedBackwardInput(Tensor dy, Tensor offsets, PreparedWeight weight, ProductFormat format, Tensor dx)
+        {
+            long start = Stopwatch.GetTimestamp();
+            inner.GroupedBackwardInput(dy, offsets, weight, format, dx);
+            _groupedBackwardInput.Stop(start, TimedMatrix.Grouped(offsets, dy, dx));
+        }
+
+        public void GroupedBackwardWeight(Tensor dy, Tensor x, Tensor offsets, ProductFormat format, Tensor dWeight, bool accumulate)
+        {
+            long start = Stopwatch.GetTimestamp();
+            inner.GroupedBackwardWeight(dy, x, offsets, format, dWeight, accumulate);
+            _groupedBackwardWeight.Stop(start, TimedMatrix.Grouped(offsets, dy, x));
+        }
+    }
+}

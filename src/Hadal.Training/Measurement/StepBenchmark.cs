@@ -1,0 +1,114 @@
+using System.Diagnostics;
+using Hadal.Formats;
+using Hadal.Model;
+using Hadal.Numerics;
+using Hadal.Tensors;
+using Hadal.Tensors.Measurement;
+using Hadal.Training.Data;
+using Hadal.Training.Optimization;
+
+namespace Hadal.Training.Measurement;
+
+/// <summary>What <see cref="StepBenchmark"/> found.</summary>
+/// <param name="TokensPerStep">Tokens of one step.</param>
+/// <param name="StepSeconds">Seconds of each measured step, in order.</param>
+/// <param name="AllocatedBytes">Managed bytes that the calling thread allocated in the measured steps together.</param>
+/// <param name="ProfiledSteps">Steps the profile covers.</param>
+/// <param name="ProfiledSeconds">Seconds of those steps.</param>
+/// <param name="Operations">Where that time went, longest first.</param>
+/// <param name="Parameters">Parameters of the model, MTP modules included.</param>
+/// <param name="ActiveParameters">Of those, at work on one token of the main model.</param>
+public sealed record StepMeasurement(
+    int TokensPerStep, IReadOnlyList<double> StepSeconds, long AllocatedBytes, int ProfiledSteps, double ProfiledSeconds, IReadOnlyList<OperationTime> Operations,
+    long Parameters, long ActiveParameters)
+{
+    /// <summary>Median seconds of a step.</summary>
+    public double MedianSeconds => StepSeconds.Order().ElementAt(StepSeconds.Count / 2);
+
+    /// <summary>Training tokens per second, by the median step.</summary>
+    public double TokensPerSecond => TokensPerStep / MedianSeconds;
+}
+
+/// <summary>
+/// Times the trainer's own <see cref="TrainingStep"/> on random rows: batch, sequence length, optimizer, MTP and balance loss as the run says. Steps are timed
+/// on the backend as it is; a profile by operation comes from further steps of a second model on a <see cref="TimedBackend"/>.
+/// </summary>
+public static class StepBenchmark
+{
+    /// <summary>Measures.</summary>
+    /// <param name="run">The run; its vocabulary is <see cref="TokenizerConfiguration.Vocabulary"/>, its texts are not read.</param>
+    /// <param name="backend">Where it runs.</param>
+    /// <param name="warmUp">Steps that are not counted: they compile and take memory.</param>
+    /// <param name="steps">Steps that are timed; at least 1.</param>
+    /// <param name="profiled">Steps that are profiled, after as many warm-up steps of their own; 0 for no profile.</param>
+    /// <param name="cancel">Ends with an <see cref="OperationCanceledException"/> between two steps.</param>
+    public static StepMeasurement Measure(RunConfiguration run, IBackend backend, int warmUp, int steps, int profiled, CancellationToken cancel = default)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(steps, 1);
+        var seconds = new double[steps];
+        int tokens;
+        long allocated, parameters, active;
+        using (var session = new Session(run, backend))
+        {
+            for (int i = 0; i < warmUp; i++) session.Step(cancel);
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            for (int i = 0; i < steps; i++) seconds[i] = session.Step(cancel);
+            allocated = GC.GetAllocatedBytesForCurrentThread() - before;
+            tokens = session.Tokens;
+            parameters = session.Model.Parameters.All.Sum(p => (long)p.Length);
+            active = ModelFiles.ActiveParameters(session.Model);
+        }
+
+        if (profiled == 0) return new StepMeasurement(tokens, seconds, allocated, 0, 0, [], parameters, active);
+        using var timed = new TimedBackend(backend);
+        using var second = new Session(run, timed);
+        for (int i = 0; i < warmUp; i++) second.Step(cancel);
+        timed.Profile.Clear();
+        double total = 0;
+        for (int i = 0; i < profiled; i++) total += second.Step(cancel);
+        return new StepMeasurement(tokens, seconds, allocated, profiled, total, timed.Profile.Times, parameters, active);
+    }
+
+    /// <summary>A model and its training step on random rows.</summary>
+    sealed class Session : IDisposable
+    {
+        readonly RunConfiguration _run;
+        readonly TrainingStep _step;
+        long _made;
+
+        public Session(RunConfiguration run, IBackend backend)
+        {
+            _run = run;
+            ModelConfiguration configuration = ModelFiles.Configuration(run, run.Tokenizer.Vocabulary);
+            Model = new Transformer(backend, ModelLoader.Shape(configuration), Recipe.Find(run.Recipe));
+            Initialization.Normal(Model, run.Seed, run.Model.InitialDeviation);
+            int width = run.Data.SequenceLength + 1 + configuration.MtpLayers;
+            var rows = new int[Math.Max(64, run.Batch.Rows * run.Batch.MicroBatches) * width];
+            var random = new CounterRandom(run.Seed, RandomPurpose.TestData);
+            for (int i = 0; i < rows.Length; i++) rows[i] = random.Below((ulong)i, configuration.VocabularySize);
+            OptimizerConfiguration o = run.Optimizer;
+            var optimizer = new AdamWOptimizer(backend, Model.Parameters, new Tensors.Operations.AdamWParameters(o.Beta1, o.Beta2, o.Epsilon, o.WeightDecay), o.Clip);
+            _step = new TrainingStep(run, Model, new PackedDataLoader(new TokenRows(rows, width), run.Seed), optimizer);
+        }
+
+        public Transformer Model { get; }
+
+        public int Tokens => _step.TokensPerMicroBatch * _run.Batch.MicroBatches;
+
+        public double Step(CancellationToken cancel)
+        {
+            cancel.ThrowIfCancellationRequested();
+            long step = ++_made;
+            var settings = new StepSettings(step, _run.Batch.MicroBatches, _run.LearningRate.Peak, _run.MtpLambda.At(step, long.MaxValue / 2), _run.BiasSpeed.At(step, long.MaxValue / 2));
+            long start = Stopwatch.GetTimestamp();
+            _step.Run(settings, (step - 1) * _run.Batch.MicroBatches);
+            return Stopwatch.GetElapsedTime(start).TotalSeconds;
+        }
+
+        public void Dispose()
+        {
+            _step.Dispose();
+            Model.Dispose();
+        }
+    }
+}

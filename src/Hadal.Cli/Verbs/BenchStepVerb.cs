@@ -14,9 +14,9 @@ static class BenchStepVerb
     {
         Option<string?> run = Options.Text("--run", "FILE", "A run.json: its model, batch, sequence length and vocabulary; its texts are not read.");
         Option<string?> preset = Options.Text("--preset", "NAME", $"A preset when there is no run.json: {string.Join(", ", ModelPresets.Names)}. [default: nano]");
-        Option<int> warmUp = Options.Integer("--warm-up", "Steps that are not counted.", 5, 0, 1000);
+        Option<int> warmUp = Options.Integer("--warm-up", "Steps that are not counted: the first ones compile.", 10, 0, 1000);
         Option<int> steps = Options.Integer("--steps", "Steps that are timed; the median counts.", 15, 1, 100_000);
-        Option<int> profiled = Options.Integer("--profiled-steps", "Further steps that are timed operation by operation; 0 for none.", 5, 0, 1000);
+        Option<int> profiled = Options.Integer("--profiled-steps", "Further steps that are timed operation by operation, of which the fastest is shown; 0 for none.", 5, 0, 1000);
         Option<int?> rows = Options.OptionalInteger("--rows", "Sequences of a micro-batch, instead of the run's.", 1, 65536);
         Option<int?> length = Options.OptionalInteger("--sequence-length", "Tokens of a sequence, instead of the run's.", 1, 1 << 20);
         Option<string> backend = Options.Backend();
@@ -62,9 +62,9 @@ static class BenchStepVerb
             $"{run.Model.Preset ?? run.Model.ConfigFile}: {measured.Parameters / 1e6:F2}M parameters, {measured.ActiveParameters / 1e6:F2}M active; {run.Batch.MicroBatches} x {run.Batch.Rows} x {run.Data.SequenceLength} tokens a step"));
         output.WriteLine(string.Create(CultureInfo.InvariantCulture,
             $"{measured.TokensPerSecond:F0} tokens/s; step {1000 * measured.MedianSeconds:F1} ms median, {1000 * sorted[0]:F1} to {1000 * sorted[^1]:F1} ms over {sorted.Length} steps; {measured.AllocatedBytes} bytes allocated in them"));
-        if (measured.ProfiledSteps == 0) return;
+        if (measured.Operations.Count == 0) return;
         output.WriteLine();
-        foreach (string line in BenchVerb.ProfileLines(measured.Operations, measured.ProfiledSeconds, measured.ProfiledSteps)) output.WriteLine(line);
+        foreach (string line in BenchVerb.ProfileLines(measured.Operations, measured.ProfiledSeconds, 1)) output.WriteLine(line);
     }
 
     static void WriteJson(Terminal terminal, RunConfiguration run, IBackend backend, StepMeasurement measured) => terminal.WriteJson(json =>
@@ -83,8 +83,8 @@ static class BenchStepVerb
         json.WriteStartArray("step_seconds");
         foreach (double seconds in measured.StepSeconds) json.WriteNumberValue(seconds);
         json.WriteEndArray();
-        if (measured.ProfiledSteps == 0) return;
-        json.WriteNumber("profiled_step_seconds", measured.ProfiledSeconds / measured.ProfiledSteps);
-        BenchVerb.WriteProfile(json, measured.Operations, measured.ProfiledSteps);
+        if (measured.Operations.Count == 0) return;
+        json.WriteNumber("profiled_step_seconds", measured.ProfiledSeconds);
+        BenchVerb.WriteProfile(json, measured.Operations, 1);
     });
 }

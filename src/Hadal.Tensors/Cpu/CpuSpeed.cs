@@ -19,10 +19,10 @@ public static unsafe class CpuSpeed
         using var threads = new CpuThreads(options.Threads);
         delegate*<void*, int, void> body = InstructionSets.Require(options.InstructionSet) switch
         {
-            InstructionSet.Vector512 => &Multiply<Register512>,
-            InstructionSet.Vector256 => &Multiply<Register256>,
-            InstructionSet.Vector128 => &Multiply<Register128>,
-            _ => &Multiply<RegisterScalar>,
+            InstructionSet.Vector512 => &Multiply<Register512, Vector512<float>>,
+            InstructionSet.Vector256 => &Multiply<Register256, Vector256<float>>,
+            InstructionSet.Vector128 => &Multiply<Register128, Vector128<float>>,
+            _ => &Multiply<RegisterScalar, float>,
         };
         int width = options.InstructionSet switch { InstructionSet.Vector512 => 16, InstructionSet.Vector256 => 8, InstructionSet.Vector128 => 4, _ => 1 };
         float sink = 0;
@@ -70,31 +70,32 @@ public static unsafe class CpuSpeed
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    static void Multiply<TVector>(void* context, int item)
-        where TVector : struct, IVectorRegister<TVector>
+    static void Multiply<TRegister, TVector>(void* context, int item)
+        where TRegister : struct, IVectorRegister<TVector>
+        where TVector : unmanaged
     {
-        TVector x = TVector.Broadcast(1 - (1f / 1024)), y = TVector.Broadcast(1f / 1024);
+        TVector x = TRegister.Broadcast(1 - (1f / 1024)), y = TRegister.Broadcast(1f / 1024);
         TVector c0 = y, c1 = y, c2 = y, c3 = y, c4 = y, c5 = y, c6 = y, c7 = y, c8 = y, c9 = y, c10 = y, c11 = y;
         for (int i = 0; i < Steps; i++)
         {
-            c0 = TVector.Fma(c0, x, y);
-            c1 = TVector.Fma(c1, x, y);
-            c2 = TVector.Fma(c2, x, y);
-            c3 = TVector.Fma(c3, x, y);
-            c4 = TVector.Fma(c4, x, y);
-            c5 = TVector.Fma(c5, x, y);
-            c6 = TVector.Fma(c6, x, y);
-            c7 = TVector.Fma(c7, x, y);
-            c8 = TVector.Fma(c8, x, y);
-            c9 = TVector.Fma(c9, x, y);
-            c10 = TVector.Fma(c10, x, y);
-            c11 = TVector.Fma(c11, x, y);
+            c0 = TRegister.Fma(c0, x, y);
+            c1 = TRegister.Fma(c1, x, y);
+            c2 = TRegister.Fma(c2, x, y);
+            c3 = TRegister.Fma(c3, x, y);
+            c4 = TRegister.Fma(c4, x, y);
+            c5 = TRegister.Fma(c5, x, y);
+            c6 = TRegister.Fma(c6, x, y);
+            c7 = TRegister.Fma(c7, x, y);
+            c8 = TRegister.Fma(c8, x, y);
+            c9 = TRegister.Fma(c9, x, y);
+            c10 = TRegister.Fma(c10, x, y);
+            c11 = TRegister.Fma(c11, x, y);
         }
 
         // Every chain must be used, or the compiler leaves it out.
         float* sums = stackalloc float[16];
-        c0 = TVector.Fma(c1, c2, TVector.Fma(c3, c4, TVector.Fma(c5, c6, TVector.Fma(c7, c8, TVector.Fma(c9, c10, TVector.Fma(c11, x, c0))))));
-        TVector.Store(c0, sums);
+        c0 = TRegister.Fma(c1, c2, TRegister.Fma(c3, c4, TRegister.Fma(c5, c6, TRegister.Fma(c7, c8, TRegister.Fma(c9, c10, TRegister.Fma(c11, x, c0))))));
+        TRegister.Store(c0, sums);
         Volatile.Write(ref *(float*)context, sums[0]);
     }
 

@@ -13,13 +13,12 @@ namespace Hadal.Training.Measurement;
 /// <param name="TokensPerStep">Tokens of one step.</param>
 /// <param name="StepSeconds">Seconds of each measured step, in order.</param>
 /// <param name="AllocatedBytes">Managed bytes that the calling thread allocated in the measured steps together.</param>
-/// <param name="ProfiledSteps">Steps the profile covers.</param>
-/// <param name="ProfiledSeconds">Seconds of those steps.</param>
-/// <param name="Operations">Where that time went, longest first.</param>
+/// <param name="ProfiledSeconds">Seconds of the fastest profiled step, which other load disturbed least; 0 without a profile.</param>
+/// <param name="Operations">Where that step's time went, longest first.</param>
 /// <param name="Parameters">Parameters of the model, MTP modules included.</param>
 /// <param name="ActiveParameters">Of those, at work on one token of the main model.</param>
 public sealed record StepMeasurement(
-    int TokensPerStep, IReadOnlyList<double> StepSeconds, long AllocatedBytes, int ProfiledSteps, double ProfiledSeconds, IReadOnlyList<OperationTime> Operations,
+    int TokensPerStep, IReadOnlyList<double> StepSeconds, long AllocatedBytes, double ProfiledSeconds, IReadOnlyList<OperationTime> Operations,
     long Parameters, long ActiveParameters)
 {
     /// <summary>Median seconds of a step.</summary>
@@ -59,14 +58,22 @@ public static class StepBenchmark
             active = ModelFiles.ActiveParameters(session.Model);
         }
 
-        if (profiled == 0) return new StepMeasurement(tokens, seconds, allocated, 0, 0, [], parameters, active);
+        if (profiled == 0) return new StepMeasurement(tokens, seconds, allocated, 0, [], parameters, active);
         using var timed = new TimedBackend(backend);
         using var second = new Session(run, timed);
         for (int i = 0; i < warmUp; i++) second.Step(cancel);
-        timed.Profile.Clear();
-        double total = 0;
-        for (int i = 0; i < profiled; i++) total += second.Step(cancel);
-        return new StepMeasurement(tokens, seconds, allocated, profiled, total, timed.Profile.Times, parameters, active);
+        double fastest = double.PositiveInfinity;
+        IReadOnlyList<OperationTime> operations = [];
+        for (int i = 0; i < profiled; i++)
+        {
+            timed.Profile.Clear();
+            double one = second.Step(cancel);
+            if (one >= fastest) continue;
+            fastest = one;
+            operations = timed.Profile.Times;
+        }
+
+        return new StepMeasurement(tokens, seconds, allocated, fastest, operations, parameters, active);
     }
 
     /// <summary>A model and its training step on random rows.</summary>

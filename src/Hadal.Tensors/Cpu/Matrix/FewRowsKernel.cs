@@ -19,131 +19,132 @@ static unsafe class FewRowsKernel
     /// <param name="c">Outputs, <paramref name="stride"/> floats from row to row.</param>
     /// <param name="continues">Start the chains from the values in <paramref name="c"/> instead of zero.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Multiply<TVector, TFormat, TRows, TPanels>(
+    public static void Multiply<TRegister, TVector, TFormat, TRows, TPanels>(
         nint depth, float* a, nint aStride, byte* b, nint panelBytes, float* c, nint stride, bool continues)
-        where TVector : struct, IVectorRegister<TVector>
+        where TRegister : struct, IVectorRegister<TVector>
+        where TVector : unmanaged
         where TFormat : struct, IPanelFormat
         where TRows : struct, IConstant
         where TPanels : struct, IConstant
     {
         byte* b1 = b + panelBytes, b2 = b1 + panelBytes, b3 = b2 + panelBytes;
         float* a1 = a + aStride, a2 = a1 + aStride;
-        TVector c00a = TVector.Zero, c00b = TVector.Zero, c01a = TVector.Zero, c01b = TVector.Zero;
-        TVector c02a = TVector.Zero, c02b = TVector.Zero, c03a = TVector.Zero, c03b = TVector.Zero;
-        TVector c10a = TVector.Zero, c10b = TVector.Zero, c11a = TVector.Zero, c11b = TVector.Zero;
-        TVector c12a = TVector.Zero, c12b = TVector.Zero, c13a = TVector.Zero, c13b = TVector.Zero;
-        TVector c20a = TVector.Zero, c20b = TVector.Zero, c21a = TVector.Zero, c21b = TVector.Zero;
-        TVector c22a = TVector.Zero, c22b = TVector.Zero, c23a = TVector.Zero, c23b = TVector.Zero;
+        TVector c00a = default, c00b = default, c01a = default, c01b = default;
+        TVector c02a = default, c02b = default, c03a = default, c03b = default;
+        TVector c10a = default, c10b = default, c11a = default, c11b = default;
+        TVector c12a = default, c12b = default, c13a = default, c13b = default;
+        TVector c20a = default, c20b = default, c21a = default, c21b = default;
+        TVector c22a = default, c22b = default, c23a = default, c23b = default;
         if (continues)
         {
             float* row = c;
-            (c00a, c00b) = (TVector.Load(row), TVector.Load(row + TVector.Width));
-            if (TPanels.Value > 1) (c01a, c01b) = (TVector.Load(row + (2 * TVector.Width)), TVector.Load(row + (3 * TVector.Width)));
+            (c00a, c00b) = (TRegister.Load(row), TRegister.Load(row + TRegister.Width));
+            if (TPanels.Value > 1) (c01a, c01b) = (TRegister.Load(row + (2 * TRegister.Width)), TRegister.Load(row + (3 * TRegister.Width)));
             if (TPanels.Value > 2)
             {
-                (c02a, c02b) = (TVector.Load(row + (4 * TVector.Width)), TVector.Load(row + (5 * TVector.Width)));
-                (c03a, c03b) = (TVector.Load(row + (6 * TVector.Width)), TVector.Load(row + (7 * TVector.Width)));
+                (c02a, c02b) = (TRegister.Load(row + (4 * TRegister.Width)), TRegister.Load(row + (5 * TRegister.Width)));
+                (c03a, c03b) = (TRegister.Load(row + (6 * TRegister.Width)), TRegister.Load(row + (7 * TRegister.Width)));
             }
             if (TRows.Value > 1)
             {
                 row += stride;
-                (c10a, c10b) = (TVector.Load(row), TVector.Load(row + TVector.Width));
-                if (TPanels.Value > 1) (c11a, c11b) = (TVector.Load(row + (2 * TVector.Width)), TVector.Load(row + (3 * TVector.Width)));
+                (c10a, c10b) = (TRegister.Load(row), TRegister.Load(row + TRegister.Width));
+                if (TPanels.Value > 1) (c11a, c11b) = (TRegister.Load(row + (2 * TRegister.Width)), TRegister.Load(row + (3 * TRegister.Width)));
                 if (TPanels.Value > 2)
                 {
-                    (c12a, c12b) = (TVector.Load(row + (4 * TVector.Width)), TVector.Load(row + (5 * TVector.Width)));
-                    (c13a, c13b) = (TVector.Load(row + (6 * TVector.Width)), TVector.Load(row + (7 * TVector.Width)));
+                    (c12a, c12b) = (TRegister.Load(row + (4 * TRegister.Width)), TRegister.Load(row + (5 * TRegister.Width)));
+                    (c13a, c13b) = (TRegister.Load(row + (6 * TRegister.Width)), TRegister.Load(row + (7 * TRegister.Width)));
                 }
             }
 
             if (TRows.Value > 2)
             {
                 row += stride;
-                (c20a, c20b) = (TVector.Load(row), TVector.Load(row + TVector.Width));
-                if (TPanels.Value > 1) (c21a, c21b) = (TVector.Load(row + (2 * TVector.Width)), TVector.Load(row + (3 * TVector.Width)));
+                (c20a, c20b) = (TRegister.Load(row), TRegister.Load(row + TRegister.Width));
+                if (TPanels.Value > 1) (c21a, c21b) = (TRegister.Load(row + (2 * TRegister.Width)), TRegister.Load(row + (3 * TRegister.Width)));
                 if (TPanels.Value > 2)
                 {
-                    (c22a, c22b) = (TVector.Load(row + (4 * TVector.Width)), TVector.Load(row + (5 * TVector.Width)));
-                    (c23a, c23b) = (TVector.Load(row + (6 * TVector.Width)), TVector.Load(row + (7 * TVector.Width)));
+                    (c22a, c22b) = (TRegister.Load(row + (4 * TRegister.Width)), TRegister.Load(row + (5 * TRegister.Width)));
+                    (c23a, c23b) = (TRegister.Load(row + (6 * TRegister.Width)), TRegister.Load(row + (7 * TRegister.Width)));
                 }
             }
         }
 
         for (nint d = 0; d < depth; d++)
         {
-            TVector v0 = TVector.Broadcast(a[d]);
-            TVector v1 = TRows.Value > 1 ? TVector.Broadcast(a1[d]) : v0;
-            TVector v2 = TRows.Value > 2 ? TVector.Broadcast(a2[d]) : v0;
-            TVector first = TFormat.First<TVector>(b);
-            TVector second = TFormat.Second<TVector>(b);
+            TVector v0 = TRegister.Broadcast(a[d]);
+            TVector v1 = TRows.Value > 1 ? TRegister.Broadcast(a1[d]) : v0;
+            TVector v2 = TRows.Value > 2 ? TRegister.Broadcast(a2[d]) : v0;
+            TVector first = TFormat.First<TRegister, TVector>(b);
+            TVector second = TFormat.Second<TRegister, TVector>(b);
             Prefetch(b);
-            c00a = TVector.Fma(v0, first, c00a);
-            c00b = TVector.Fma(v0, second, c00b);
-            if (TRows.Value > 1) (c10a, c10b) = (TVector.Fma(v1, first, c10a), TVector.Fma(v1, second, c10b));
-            if (TRows.Value > 2) (c20a, c20b) = (TVector.Fma(v2, first, c20a), TVector.Fma(v2, second, c20b));
-            b += 2 * TVector.Width * TFormat.ValueBytes;
+            c00a = TRegister.Fma(v0, first, c00a);
+            c00b = TRegister.Fma(v0, second, c00b);
+            if (TRows.Value > 1) (c10a, c10b) = (TRegister.Fma(v1, first, c10a), TRegister.Fma(v1, second, c10b));
+            if (TRows.Value > 2) (c20a, c20b) = (TRegister.Fma(v2, first, c20a), TRegister.Fma(v2, second, c20b));
+            b += 2 * TRegister.Width * TFormat.ValueBytes;
             if (TPanels.Value > 1)
             {
-                first = TFormat.First<TVector>(b1);
-                second = TFormat.Second<TVector>(b1);
+                first = TFormat.First<TRegister, TVector>(b1);
+                second = TFormat.Second<TRegister, TVector>(b1);
                 Prefetch(b1);
-                c01a = TVector.Fma(v0, first, c01a);
-                c01b = TVector.Fma(v0, second, c01b);
-                if (TRows.Value > 1) (c11a, c11b) = (TVector.Fma(v1, first, c11a), TVector.Fma(v1, second, c11b));
-                if (TRows.Value > 2) (c21a, c21b) = (TVector.Fma(v2, first, c21a), TVector.Fma(v2, second, c21b));
-                b1 += 2 * TVector.Width * TFormat.ValueBytes;
+                c01a = TRegister.Fma(v0, first, c01a);
+                c01b = TRegister.Fma(v0, second, c01b);
+                if (TRows.Value > 1) (c11a, c11b) = (TRegister.Fma(v1, first, c11a), TRegister.Fma(v1, second, c11b));
+                if (TRows.Value > 2) (c21a, c21b) = (TRegister.Fma(v2, first, c21a), TRegister.Fma(v2, second, c21b));
+                b1 += 2 * TRegister.Width * TFormat.ValueBytes;
             }
 
             if (TPanels.Value > 2)
             {
-                first = TFormat.First<TVector>(b2);
-                second = TFormat.Second<TVector>(b2);
+                first = TFormat.First<TRegister, TVector>(b2);
+                second = TFormat.Second<TRegister, TVector>(b2);
                 Prefetch(b2);
-                c02a = TVector.Fma(v0, first, c02a);
-                c02b = TVector.Fma(v0, second, c02b);
-                if (TRows.Value > 1) (c12a, c12b) = (TVector.Fma(v1, first, c12a), TVector.Fma(v1, second, c12b));
-                if (TRows.Value > 2) (c22a, c22b) = (TVector.Fma(v2, first, c22a), TVector.Fma(v2, second, c22b));
-                b2 += 2 * TVector.Width * TFormat.ValueBytes;
-                first = TFormat.First<TVector>(b3);
-                second = TFormat.Second<TVector>(b3);
+                c02a = TRegister.Fma(v0, first, c02a);
+                c02b = TRegister.Fma(v0, second, c02b);
+                if (TRows.Value > 1) (c12a, c12b) = (TRegister.Fma(v1, first, c12a), TRegister.Fma(v1, second, c12b));
+                if (TRows.Value > 2) (c22a, c22b) = (TRegister.Fma(v2, first, c22a), TRegister.Fma(v2, second, c22b));
+                b2 += 2 * TRegister.Width * TFormat.ValueBytes;
+                first = TFormat.First<TRegister, TVector>(b3);
+                second = TFormat.Second<TRegister, TVector>(b3);
                 Prefetch(b3);
-                c03a = TVector.Fma(v0, first, c03a);
-                c03b = TVector.Fma(v0, second, c03b);
-                if (TRows.Value > 1) (c13a, c13b) = (TVector.Fma(v1, first, c13a), TVector.Fma(v1, second, c13b));
-                if (TRows.Value > 2) (c23a, c23b) = (TVector.Fma(v2, first, c23a), TVector.Fma(v2, second, c23b));
-                b3 += 2 * TVector.Width * TFormat.ValueBytes;
+                c03a = TRegister.Fma(v0, first, c03a);
+                c03b = TRegister.Fma(v0, second, c03b);
+                if (TRows.Value > 1) (c13a, c13b) = (TRegister.Fma(v1, first, c13a), TRegister.Fma(v1, second, c13b));
+                if (TRows.Value > 2) (c23a, c23b) = (TRegister.Fma(v2, first, c23a), TRegister.Fma(v2, second, c23b));
+                b3 += 2 * TRegister.Width * TFormat.ValueBytes;
             }
         }
 
-        Store(c00a, c00b, c);
-        if (TPanels.Value > 1) Store(c01a, c01b, c + (2 * TVector.Width));
+        Store<TRegister, TVector>(c00a, c00b, c);
+        if (TPanels.Value > 1) Store<TRegister, TVector>(c01a, c01b, c + (2 * TRegister.Width));
         if (TPanels.Value > 2)
         {
-            Store(c02a, c02b, c + (4 * TVector.Width));
-            Store(c03a, c03b, c + (6 * TVector.Width));
+            Store<TRegister, TVector>(c02a, c02b, c + (4 * TRegister.Width));
+            Store<TRegister, TVector>(c03a, c03b, c + (6 * TRegister.Width));
         }
 
         if (TRows.Value > 1)
         {
             c += stride;
-            Store(c10a, c10b, c);
-            if (TPanels.Value > 1) Store(c11a, c11b, c + (2 * TVector.Width));
+            Store<TRegister, TVector>(c10a, c10b, c);
+            if (TPanels.Value > 1) Store<TRegister, TVector>(c11a, c11b, c + (2 * TRegister.Width));
             if (TPanels.Value > 2)
             {
-                Store(c12a, c12b, c + (4 * TVector.Width));
-                Store(c13a, c13b, c + (6 * TVector.Width));
+                Store<TRegister, TVector>(c12a, c12b, c + (4 * TRegister.Width));
+                Store<TRegister, TVector>(c13a, c13b, c + (6 * TRegister.Width));
             }
         }
 
         if (TRows.Value > 2)
         {
             c += stride;
-            Store(c20a, c20b, c);
-            if (TPanels.Value > 1) Store(c21a, c21b, c + (2 * TVector.Width));
+            Store<TRegister, TVector>(c20a, c20b, c);
+            if (TPanels.Value > 1) Store<TRegister, TVector>(c21a, c21b, c + (2 * TRegister.Width));
             if (TPanels.Value > 2)
             {
-                Store(c22a, c22b, c + (4 * TVector.Width));
-                Store(c23a, c23b, c + (6 * TVector.Width));
+                Store<TRegister, TVector>(c22a, c22b, c + (4 * TRegister.Width));
+                Store<TRegister, TVector>(c23a, c23b, c + (6 * TRegister.Width));
             }
         }
     }
@@ -158,10 +159,11 @@ static unsafe class FewRowsKernel
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    static void Store<TVector>(TVector first, TVector second, float* destination)
-        where TVector : struct, IVectorRegister<TVector>
+    static void Store<TRegister, TVector>(TVector first, TVector second, float* destination)
+        where TRegister : struct, IVectorRegister<TVector>
+        where TVector : unmanaged
     {
-        TVector.Store(first, destination);
-        TVector.Store(second, destination + TVector.Width);
+        TRegister.Store(first, destination);
+        TRegister.Store(second, destination + TRegister.Width);
     }
 }

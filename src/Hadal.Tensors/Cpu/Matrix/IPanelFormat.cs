@@ -12,12 +12,14 @@ unsafe interface IPanelFormat
     static abstract int ValueBytes { get; }
 
     /// <summary>The first register of the step at <paramref name="step"/>, widened to binary32.</summary>
-    static abstract TVector First<TVector>(byte* step)
-        where TVector : struct, IVectorRegister<TVector>;
+    static abstract TVector First<TRegister, TVector>(byte* step)
+        where TRegister : struct, IVectorRegister<TVector>
+        where TVector : unmanaged;
 
     /// <summary>The second register of the step.</summary>
-    static abstract TVector Second<TVector>(byte* step)
-        where TVector : struct, IVectorRegister<TVector>;
+    static abstract TVector Second<TRegister, TVector>(byte* step)
+        where TRegister : struct, IVectorRegister<TVector>
+        where TVector : unmanaged;
 }
 
 /// <summary>binary32, column after column.</summary>
@@ -26,12 +28,14 @@ readonly unsafe struct SinglePanel : IPanelFormat
     public static int ValueBytes => 4;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector First<TVector>(byte* step)
-        where TVector : struct, IVectorRegister<TVector> => TVector.Load((float*)step);
+    public static TVector First<TRegister, TVector>(byte* step)
+        where TRegister : struct, IVectorRegister<TVector>
+        where TVector : unmanaged => TRegister.Load((float*)step);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector Second<TVector>(byte* step)
-        where TVector : struct, IVectorRegister<TVector> => TVector.Load((float*)step + TVector.Width);
+    public static TVector Second<TRegister, TVector>(byte* step)
+        where TRegister : struct, IVectorRegister<TVector>
+        where TVector : unmanaged => TRegister.Load((float*)step + TRegister.Width);
 }
 
 /// <summary>
@@ -42,10 +46,12 @@ readonly unsafe struct BFloat16Panel : IPanelFormat
     public static int ValueBytes => 2;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector First<TVector>(byte* step)
-        where TVector : struct, IVectorRegister<TVector> => TVector.LoadLowerHalves((uint*)step);
+    public static TVector First<TRegister, TVector>(byte* step)
+        where TRegister : struct, IVectorRegister<TVector>
+        where TVector : unmanaged => TRegister.LoadLowerHalves((uint*)step);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector Second<TVector>(byte* step)
-        where TVector : struct, IVectorRegister<TVector> => TVector.LoadUpperHalves((uint*)step);
+    public static TVector Second<TRegister, TVector>(byte* step)
+        where TRegister : struct, IVectorRegister<TVector>
+        where TVector : unmanaged => TRegister.LoadUpperHalves((uint*)step);
 }

@@ -3,144 +3,128 @@ using System.Runtime.Intrinsics;
 
 namespace Hadal.Tensors.Cpu.Matrix;
 
-/// <summary>One vector register of floats: what a matrix kernel, which counts registers, is written over.</summary>
-/// <typeparam name="TSelf">The implementing type.</typeparam>
-unsafe interface IVectorRegister<TSelf>
-    where TSelf : struct, IVectorRegister<TSelf>
+/// <summary>
+/// One vector register of floats: what a matrix kernel, which counts registers, is written over. The values are the bare vectors, not a type around them:
+/// then the compiler accumulates in place, without a move after every multiply-add.
+/// </summary>
+/// <typeparam name="TVector">The register's content.</typeparam>
+unsafe interface IVectorRegister<TVector>
+    where TVector : unmanaged
 {
     /// <summary>Floats in the register.</summary>
     static abstract int Width { get; }
 
-    /// <summary>All +0.</summary>
-    static abstract TSelf Zero { get; }
-
     /// <summary><paramref name="value"/> everywhere.</summary>
-    static abstract TSelf Broadcast(float value);
+    static abstract TVector Broadcast(float value);
 
     /// <summary>Width values from memory, unaligned.</summary>
-    static abstract TSelf Load(float* source);
+    static abstract TVector Load(float* source);
 
     /// <summary>Width 32-bit words, their lower halves as bfloat16.</summary>
-    static abstract TSelf LoadLowerHalves(uint* source);
+    static abstract TVector LoadLowerHalves(uint* source);
 
     /// <summary>Width 32-bit words, their upper halves as bfloat16.</summary>
-    static abstract TSelf LoadUpperHalves(uint* source);
+    static abstract TVector LoadUpperHalves(uint* source);
 
     /// <summary>Writes Width values, unaligned.</summary>
-    static abstract void Store(TSelf value, float* destination);
+    static abstract void Store(TVector value, float* destination);
 
     /// <summary>a·b + c with one rounding.</summary>
-    static abstract TSelf Fma(TSelf a, TSelf b, TSelf c);
+    static abstract TVector Fma(TVector a, TVector b, TVector c);
 }
 
 /// <summary>512 bits: 16 floats.</summary>
-readonly unsafe struct Register512(Vector512<float> value) : IVectorRegister<Register512>
+readonly unsafe struct Register512 : IVectorRegister<Vector512<float>>
 {
-    readonly Vector512<float> _value = value;
-
     public static int Width => 16;
 
-    public static Register512 Zero => default;
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> Broadcast(float value) => Vector512.Create(value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Register512 Broadcast(float value) => new(Vector512.Create(value));
+    public static Vector512<float> Load(float* source) => Vector512.Load(source);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Register512 Load(float* source) => new(Vector512.Load(source));
+    public static Vector512<float> LoadLowerHalves(uint* source) => (Vector512.Load(source) << 16).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Register512 LoadLowerHalves(uint* source) => new((Vector512.Load(source) << 16).AsSingle());
+    public static Vector512<float> LoadUpperHalves(uint* source) => (Vector512.Load(source) & Vector512.Create(0xFFFF_0000u)).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Register512 LoadUpperHalves(uint* source) => new((Vector512.Load(source) & Vector512.Create(0xFFFF_0000u)).AsSingle());
+    public static void Store(Vector512<float> value, float* destination) => value.Store(destination);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Store(Register512 value, float* destination) => value._value.Store(destination);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Register512 Fma(Register512 a, Register512 b, Register512 c) => new(Vector512.FusedMultiplyAdd(a._value, b._value, c._value));
+    public static Vector512<float> Fma(Vector512<float> a, Vector512<float> b, Vector512<float> c) => Vector512.FusedMultiplyAdd(a, b, c);
 }
 
 /// <summary>256 bits: 8 floats.</summary>
-readonly unsafe struct Register256(Vector256<float> value) : IVectorRegister<Register256>
+readonly unsafe struct Register256 : IVectorRegister<Vector256<float>>
 {
-    readonly Vector256<float> _value = value;
-
     public static int Width => 8;
 
-    public static Register256 Zero => default;
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> Broadcast(float value) => Vector256.Create(value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Register256 Broadcast(float value) => new(Vector256.Create(value));
+    public static Vector256<float> Load(float* source) => Vector256.Load(source);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Register256 Load(float* source) => new(Vector256.Load(source));
+    public static Vector256<float> LoadLowerHalves(uint* source) => (Vector256.Load(source) << 16).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Register256 LoadLowerHalves(uint* source) => new((Vector256.Load(source) << 16).AsSingle());
+    public static Vector256<float> LoadUpperHalves(uint* source) => (Vector256.Load(source) & Vector256.Create(0xFFFF_0000u)).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Register256 LoadUpperHalves(uint* source) => new((Vector256.Load(source) & Vector256.Create(0xFFFF_0000u)).AsSingle());
+    public static void Store(Vector256<float> value, float* destination) => value.Store(destination);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Store(Register256 value, float* destination) => value._value.Store(destination);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Register256 Fma(Register256 a, Register256 b, Register256 c) => new(Vector256.FusedMultiplyAdd(a._value, b._value, c._value));
+    public static Vector256<float> Fma(Vector256<float> a, Vector256<float> b, Vector256<float> c) => Vector256.FusedMultiplyAdd(a, b, c);
 }
 
 /// <summary>128 bits: 4 floats.</summary>
-readonly unsafe struct Register128(Vector128<float> value) : IVectorRegister<Register128>
+readonly unsafe struct Register128 : IVectorRegister<Vector128<float>>
 {
-    readonly Vector128<float> _value = value;
-
     public static int Width => 4;
 
-    public static Register128 Zero => default;
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> Broadcast(float value) => Vector128.Create(value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Register128 Broadcast(float value) => new(Vector128.Create(value));
+    public static Vector128<float> Load(float* source) => Vector128.Load(source);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Register128 Load(float* source) => new(Vector128.Load(source));
+    public static Vector128<float> LoadLowerHalves(uint* source) => (Vector128.Load(source) << 16).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Register128 LoadLowerHalves(uint* source) => new((Vector128.Load(source) << 16).AsSingle());
+    public static Vector128<float> LoadUpperHalves(uint* source) => (Vector128.Load(source) & Vector128.Create(0xFFFF_0000u)).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Register128 LoadUpperHalves(uint* source) => new((Vector128.Load(source) & Vector128.Create(0xFFFF_0000u)).AsSingle());
+    public static void Store(Vector128<float> value, float* destination) => value.Store(destination);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Store(Register128 value, float* destination) => value._value.Store(destination);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Register128 Fma(Register128 a, Register128 b, Register128 c) => new(Vector128.FusedMultiplyAdd(a._value, b._value, c._value));
+    public static Vector128<float> Fma(Vector128<float> a, Vector128<float> b, Vector128<float> c) => Vector128.FusedMultiplyAdd(a, b, c);
 }
 
 /// <summary>A single float: the same kernels without vector instructions.</summary>
-readonly unsafe struct RegisterScalar(float value) : IVectorRegister<RegisterScalar>
+readonly unsafe struct RegisterScalar : IVectorRegister<float>
 {
-    readonly float _value = value;
-
     public static int Width => 1;
 
-    public static RegisterScalar Zero => default;
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Broadcast(float value) => value;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static RegisterScalar Broadcast(float value) => new(value);
+    public static float Load(float* source) => *source;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static RegisterScalar Load(float* source) => new(*source);
+    public static float LoadLowerHalves(uint* source) => BitConverter.UInt32BitsToSingle(*source << 16);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static RegisterScalar LoadLowerHalves(uint* source) => new(BitConverter.UInt32BitsToSingle(*source << 16));
+    public static float LoadUpperHalves(uint* source) => BitConverter.UInt32BitsToSingle(*source & 0xFFFF_0000u);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static RegisterScalar LoadUpperHalves(uint* source) => new(BitConverter.UInt32BitsToSingle(*source & 0xFFFF_0000u));
+    public static void Store(float value, float* destination) => *destination = value;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Store(RegisterScalar value, float* destination) => *destination = value._value;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static RegisterScalar Fma(RegisterScalar a, RegisterScalar b, RegisterScalar c) => new(MathF.FusedMultiplyAdd(a._value, b._value, c._value));
+    public static float Fma(float a, float b, float c) => MathF.FusedMultiplyAdd(a, b, c);
 }

@@ -6,12 +6,16 @@ namespace Hadal.Tensors.Cpu.Matrix;
 unsafe struct MatrixBatch
 {
     /// <summary>
-    /// Steps of the contraction a tile walks before it goes to the next panel: a column panel of them (32 KiB at 512 bits) stays in the first-level cache.
+    /// Steps of the contraction a tile walks before it goes to the next panel: a column panel of them (256 KiB at 512 bits) stays in the second-level cache,
+    /// which is near enough, and outputs are rarely put down and taken up again.
     /// </summary>
-    public const int DepthBlock = 256;
+    public const int DepthBlock = 2048;
 
     /// <summary>Bytes of row panels a tile may keep in the second-level cache.</summary>
     public const int RowBlockBytes = 384 << 10;
+
+    /// <summary>How far ahead operands are asked for: a step takes about 24 cycles at 512 bits, main memory a few hundred.</summary>
+    const int StepsAhead = 12;
 
     public MatrixTask* Tasks;
     public int Count;
@@ -47,7 +51,7 @@ unsafe struct MatrixBatch
         MatrixTask* task = batch->Tasks + low;
         int tile = item - task->FirstTile;
         (int firstRow, int endRow) = CpuThreads.Part(task->RowPanels, tile / task->ColumnBlocks, task->RowBlocks);
-        if (task->PackedA == null)
+        if (task->FewRows)
         {
             int together = batch->Kernels->PanelsAtOnce(task->Rows);
             (int first, int end) = CpuThreads.Part(task->ColumnPanels, tile % task->ColumnBlocks, task->ColumnBlocks, together);
@@ -67,9 +71,7 @@ unsafe struct MatrixBatch
             if (panel < task->RowPanels)
             {
                 int row = task->PanelRow(panel), rows = task->PanelRow(panel + 1) - row;
-                float* to = task->PackedA + ((long)row * task->Depth);
-                if (task->DepthMajor) MatrixPacking.Copy(task->A + row, task->AStride, rows, task->Depth, to, rows);
-                else MatrixPacking.Transpose(task->A + (row * task->AStride), task->AStride, rows, task->Depth, to, rows);
+                MatrixPacking.Transpose(task->A + (row * task->ARow), task->ARow, rows, task->Depth, task->PackedA + ((long)row * task->Depth), rows);
                 return;
             }
 
@@ -107,23 +109,29 @@ unsafe struct MatrixBatch
     {
         (int from, int to) = CpuThreads.Part(task->Depth, block, blocks);
         int width = kernels->ColumnsPerPanel, valid = Math.Min(width, task->Columns - (column * width));
-        byte* b = task->B + (column * task->PanelBytes) + ((nint)from * kernels->StepBytes);
+        byte* b = task->B + (column * task->PanelBytes) + (from * task->BStep);
         bool continues = task->Continues || from > 0;
         int row = task->PanelRow(firstRow);
         float* corner = stackalloc float[MatrixKernels.MostRows * 32];
         for (int panel = firstRow; panel < endRow; panel++)
         {
             int next = task->PanelRow(panel + 1), rows = next - row;
-            float* a = task->PackedA + ((long)row * task->Depth) + ((long)from * rows);
+            bool packed = task->PackedA != null;
+            float* a = packed ? task->PackedA + ((long)row * task->Depth) + ((long)from * rows) : task->A + (row * task->ARow) + (from * task->AStep);
+            nint aRow = packed ? 1 : task->ARow, aStep = packed ? rows : task->AStep;
             float* c = task->C + (row * task->CStride) + (column * width);
+
+            // Operands that lie step after step are wanted a few steps ahead; rows one after the other, the next panel's while this one is computed.
+            byte* ahead = (byte*)(aStep == 1 ? a + (rows * aRow) : a + (StepsAhead * aStep));
+            nint aheadStep = sizeof(float) * (aStep == 1 ? rows : aStep);
             if (valid == width)
             {
-                kernels->Panel(rows)(to - from, a, b, c, task->CStride, continues);
+                kernels->Panel(rows)(to - from, a, aRow, aStep, b, task->BStep, c, task->CStride, continues, ahead, aheadStep);
             }
             else
             {
                 if (continues) CopyCorner(c, task->CStride, corner, width, rows, valid);
-                kernels->Panel(rows)(to - from, a, b, corner, width, continues);
+                kernels->Panel(rows)(to - from, a, aRow, aStep, b, task->BStep, corner, width, continues, ahead, aheadStep);
                 CopyCorner(corner, width, c, task->CStride, rows, valid);
             }
 
@@ -144,14 +152,14 @@ unsafe struct MatrixBatch
             {
                 int valid = task->Columns - (column * width);
                 if (task->Continues) CopyCorner(c, task->CStride, corner, width, task->Rows, valid);
-                kernels->Few(task->Rows, 1)(task->Depth, task->A, task->AStride, b, task->PanelBytes, corner, width, task->Continues);
+                kernels->Few(task->Rows, 1)(task->Depth, task->A, task->ARow, b, task->PanelBytes, corner, width, task->Continues);
                 CopyCorner(corner, width, c, task->CStride, task->Rows, valid);
                 return;
             }
 
             int count = together;
             while (count > 1 && column + count > Math.Min(endColumn, full)) count /= 2;
-            kernels->Few(task->Rows, count)(task->Depth, task->A, task->AStride, b, task->PanelBytes, c, task->CStride, task->Continues);
+            kernels->Few(task->Rows, count)(task->Depth, task->A, task->ARow, b, task->PanelBytes, c, task->CStride, task->Continues);
             column += count;
         }
     }

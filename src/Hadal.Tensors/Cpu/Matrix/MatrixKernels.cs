@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.Arm;
 
 namespace Hadal.Tensors.Cpu.Matrix;
@@ -29,8 +30,12 @@ unsafe struct MatrixKernels
     fixed int _fewPanels[FewRows];
 
     /// <summary><see cref="PanelKernel"/> for <paramref name="rows"/> rows, 1 to <see cref="RowsPerPanel"/>.</summary>
-    public readonly delegate*<nint, float*, byte*, float*, nint, bool, void> Panel(int rows) =>
-        (delegate*<nint, float*, byte*, float*, nint, bool, void>)_panel[rows - 1];
+    public readonly delegate*<nint, float*, nint, nint, byte*, nint, float*, nint, bool, byte*, nint, void> Panel(int rows) =>
+        (delegate*<nint, float*, nint, nint, byte*, nint, float*, nint, bool, byte*, nint, void>)_panel[rows - 1];
+
+    /// <summary>The panel kernel on a packed row panel [depth, rows] and a packed column panel.</summary>
+    public readonly void MultiplyPacked(int rows, nint depth, float* a, byte* b, float* c, nint stride, bool continues) =>
+        Panel(rows)(depth, a, 1, rows, b, StepBytes, c, stride, continues, (byte*)a, 0);
 
     /// <summary><see cref="FewRowsKernel"/> for <paramref name="rows"/> rows (1 to 3) and <paramref name="panels"/> panels (1, 2 or 4).</summary>
     public readonly delegate*<nint, float*, nint, byte*, nint, float*, nint, bool, void> Few(int rows, int panels) =>
@@ -42,14 +47,15 @@ unsafe struct MatrixKernels
     /// <summary>The table for <paramref name="set"/> and panels of binary32 or bfloat16.</summary>
     public static MatrixKernels* For(InstructionSet set, bool bfloat16) => set switch
     {
-        InstructionSet.Vector512 => bfloat16 ? Tables<Register512, BFloat16Panel>.Instance : Tables<Register512, SinglePanel>.Instance,
-        InstructionSet.Vector256 => bfloat16 ? Tables<Register256, BFloat16Panel>.Instance : Tables<Register256, SinglePanel>.Instance,
-        InstructionSet.Vector128 => bfloat16 ? Tables<Register128, BFloat16Panel>.Instance : Tables<Register128, SinglePanel>.Instance,
-        _ => bfloat16 ? Tables<RegisterScalar, BFloat16Panel>.Instance : Tables<RegisterScalar, SinglePanel>.Instance,
+        InstructionSet.Vector512 => bfloat16 ? Tables<Register512, Vector512<float>, BFloat16Panel>.Instance : Tables<Register512, Vector512<float>, SinglePanel>.Instance,
+        InstructionSet.Vector256 => bfloat16 ? Tables<Register256, Vector256<float>, BFloat16Panel>.Instance : Tables<Register256, Vector256<float>, SinglePanel>.Instance,
+        InstructionSet.Vector128 => bfloat16 ? Tables<Register128, Vector128<float>, BFloat16Panel>.Instance : Tables<Register128, Vector128<float>, SinglePanel>.Instance,
+        _ => bfloat16 ? Tables<RegisterScalar, float, BFloat16Panel>.Instance : Tables<RegisterScalar, float, SinglePanel>.Instance,
     };
 
-    static class Tables<TVector, TFormat>
-        where TVector : struct, IVectorRegister<TVector>
+    static class Tables<TRegister, TVector, TFormat>
+        where TRegister : struct, IVectorRegister<TVector>
+        where TVector : unmanaged
         where TFormat : struct, IPanelFormat
     {
         public static readonly MatrixKernels* Instance = Make();
@@ -57,11 +63,11 @@ unsafe struct MatrixKernels
         static MatrixKernels* Make()
         {
             // AVX-512 and AdvSimd have 32 vector registers, the others 16.
-            bool many = TVector.Width == 16 || AdvSimd.IsSupported;
+            bool many = TRegister.Width == 16 || AdvSimd.IsSupported;
             var table = (MatrixKernels*)NativeMemory.AllocZeroed((nuint)sizeof(MatrixKernels));
             table->RowsPerPanel = many ? 12 : 6;
-            table->ColumnsPerPanel = 2 * TVector.Width;
-            table->StepBytes = 2 * TVector.Width * TFormat.ValueBytes;
+            table->ColumnsPerPanel = 2 * TRegister.Width;
+            table->StepBytes = 2 * TRegister.Width * TFormat.ValueBytes;
             long* panel = table->_panel;
             panel[0] = Panel<One>();
             panel[1] = Panel<Two>();
@@ -84,7 +90,7 @@ unsafe struct MatrixKernels
         static long Panel<TRows>()
             where TRows : struct, IConstant
         {
-            delegate*<nint, float*, byte*, float*, nint, bool, void> kernel = &PanelKernel.Multiply<TVector, TFormat, TRows>;
+            delegate*<nint, float*, nint, nint, byte*, nint, float*, nint, bool, byte*, nint, void> kernel = &PanelKernel.Multiply<TRegister, TVector, TFormat, TRows>;
             return (long)kernel;
         }
 
@@ -102,7 +108,7 @@ unsafe struct MatrixKernels
             where TRows : struct, IConstant
             where TPanels : struct, IConstant
         {
-            delegate*<nint, float*, nint, byte*, nint, float*, nint, bool, void> kernel = &FewRowsKernel.Multiply<TVector, TFormat, TRows, TPanels>;
+            delegate*<nint, float*, nint, byte*, nint, float*, nint, bool, void> kernel = &FewRowsKernel.Multiply<TRegister, TVector, TFormat, TRows, TPanels>;
             return (long)kernel;
         }
     }

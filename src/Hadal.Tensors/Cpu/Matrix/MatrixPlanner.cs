@@ -16,7 +16,7 @@ sealed unsafe class MatrixPlanner : IDisposable
 
     // Rough speeds of one core, only to decide into how many tiles a batch is cut.
     const double FlopsPerNanosecond = 100, BytesPerNanosecond = 15, NanosecondsPerTile = 8000;
-    const int TilesPerThread = 8;
+    const int TilesPerThread = 12;
 
     readonly CpuContext _context;
     MatrixTask* _tasks;
@@ -43,22 +43,22 @@ sealed unsafe class MatrixPlanner : IDisposable
     public void Add(in MatrixTask task)
     {
         if (task.Rows == 0 || task.Columns == 0) return;
-        if (task.BSource == null && !task.DepthMajor && task.Rows <= MatrixKernels.FewRows)
+        bool prepared = task.BSource == null;
+        if (prepared && task.Rows <= MatrixKernels.FewRows)
         {
-            Gather(task, 0, 0);
+            Gather(task with { FewRows = true }, 0, 0);
             return;
         }
 
         int rowsPerPanel = _batch.Kernels->RowsPerPanel, width = _batch.Kernels->ColumnsPerPanel;
-        int depthChunks = Math.Max(1, (task.Depth + DepthChunk - 1) / DepthChunk);
+        bool packsRows = PacksRows(task), packsColumns = !prepared && PacksColumns(task);
+        int depthChunks = packsRows || packsColumns ? Math.Max(1, (task.Depth + DepthChunk - 1) / DepthChunk) : 1;
         for (int chunk = 0; chunk < depthChunks; chunk++)
         {
             (int from, int to) = CpuThreads.Part(task.Depth, chunk, depthChunks);
             int depth = Math.Max(to - from, 1);
-            int rowLimit = (int)Math.Clamp(ScratchFloats / depth / rowsPerPanel * rowsPerPanel, rowsPerPanel, task.Rows + rowsPerPanel);
-            int columnLimit = task.BSource == null
-                ? task.Columns
-                : (int)Math.Clamp(ScratchFloats / depth / width * width, width, task.Columns + width);
+            int rowLimit = packsRows ? (int)Math.Clamp(ScratchFloats / depth / rowsPerPanel * rowsPerPanel, rowsPerPanel, task.Rows + rowsPerPanel) : task.Rows;
+            int columnLimit = packsColumns ? (int)Math.Clamp(ScratchFloats / depth / width * width, width, task.Columns + width) : task.Columns;
             if (from > 0) Flush(); // continues outputs of the chunk before
             for (int column = 0; column < task.Columns; column += columnLimit)
             {
@@ -68,17 +68,29 @@ sealed unsafe class MatrixPlanner : IDisposable
                     piece.Rows = Math.Min(rowLimit, task.Rows - row);
                     piece.Columns = Math.Min(columnLimit, task.Columns - column);
                     piece.Depth = to - from;
-                    piece.A += task.DepthMajor ? (from * task.AStride) + row : (row * task.AStride) + from;
-                    if (task.BSource != null) piece.BSource += (from * task.BStride) + column;
-                    else piece.B += (nint)from * _batch.Kernels->StepBytes;
+                    piece.A += (row * task.ARow) + (from * task.AStep);
+                    piece.PacksColumns = packsColumns;
+                    if (!prepared) piece.BSource += (from * task.BStride) + column;
+                    else piece.B += (nint)from * task.BStep;
                     piece.C += (row * task.CStride) + column;
                     piece.Continues |= from > 0;
                     long columns = (piece.Columns + width - 1) / width * width;
-                    Gather(piece, (long)piece.Rows * piece.Depth, task.BSource == null ? 0 : columns * piece.Depth);
+                    Gather(piece, packsRows ? (long)piece.Rows * piece.Depth : 0, packsColumns ? columns * piece.Depth : 0);
                 }
             }
         }
     }
+
+    /// <summary>
+    /// Rows are read where they lie, unless their values of one step fall into the same few places of the first-level cache (rows 4 KiB apart, as far as
+    /// eight-way caches of 32 KiB go) and are read often enough to pay for the copy.
+    /// </summary>
+    bool PacksRows(in MatrixTask task) =>
+        task.AStep == 1 && task.ARow % 1024 == 0 && task.Rows >= _batch.Kernels->RowsPerPanel && task.Columns >= 8 * _batch.Kernels->ColumnsPerPanel;
+
+    /// <summary>Columns are read where they lie, unless the last panel is not full, steps are far apart, or many row panels read them.</summary>
+    bool PacksColumns(in MatrixTask task) =>
+        task.Columns % _batch.Kernels->ColumnsPerPanel != 0 || task.BStride % 1024 == 0 || task.Rows >= 64 * _batch.Kernels->RowsPerPanel;
 
     /// <summary>Runs what was gathered and is left.</summary>
     public void Finish() => Flush();
@@ -100,17 +112,24 @@ sealed unsafe class MatrixPlanner : IDisposable
         }
 
         MatrixKernels* kernels = _batch.Kernels;
-        bool packRows = task.BSource != null || task.DepthMajor || task.Rows > MatrixKernels.FewRows;
-        task.RowPanels = packRows ? (task.Rows + kernels->RowsPerPanel - 1) / kernels->RowsPerPanel : 1;
+        bool packsRows = aFloats > 0;
+        task.RowPanels = task.FewRows ? 1 : (task.Rows + kernels->RowsPerPanel - 1) / kernels->RowsPerPanel;
         task.ColumnPanels = (task.Columns + kernels->ColumnsPerPanel - 1) / kernels->ColumnsPerPanel;
         task.FirstPackUnit = _batch.PackUnits;
-        task.PackUnits = (packRows ? task.RowPanels : 0) + (task.BSource != null ? task.ColumnPanels : 0);
+        task.PackUnits = (packsRows ? task.RowPanels : 0) + (task.PacksColumns ? task.ColumnPanels : 0);
         // Scratch may still grow and move: offsets now, addresses when the batch runs. One is added so that the first is not null.
-        task.PackedA = packRows ? (float*)(_aFloats + 1) : null;
-        if (task.BSource != null)
+        task.PackedA = packsRows ? (float*)(_aFloats + 1) : null;
+        if (task.PacksColumns)
         {
             task.PanelBytes = (nint)task.Depth * kernels->StepBytes;
+            task.BStep = kernels->StepBytes;
             task.B = (byte*)_bFloats;
+        }
+        else if (task.BSource != null)
+        {
+            task.PanelBytes = kernels->ColumnsPerPanel * sizeof(float);
+            task.BStep = task.BStride * sizeof(float);
+            task.B = (byte*)task.BSource;
         }
 
         _batch.PackUnits += task.PackUnits;
@@ -129,7 +148,7 @@ sealed unsafe class MatrixPlanner : IDisposable
         {
             MatrixTask* task = _tasks + i;
             if (task->PackedA != null) task->PackedA = _aScratch + ((long)task->PackedA - 1);
-            if (task->BSource != null) task->B = (byte*)(_bScratch + (long)task->B);
+            if (task->PacksColumns) task->B = (byte*)(_bScratch + (long)task->B);
             total += Cost(task);
         }
 
@@ -154,28 +173,30 @@ sealed unsafe class MatrixPlanner : IDisposable
     }
 
     static double Cost(MatrixTask* task) => 1 + Math.Max(
-        2.0 * task->Rows * task->Columns * task->Depth / FlopsPerNanosecond, (double)task->ColumnPanels * task->PanelBytes / BytesPerNanosecond);
+        2.0 * task->Rows * task->Columns * task->Depth / FlopsPerNanosecond, (double)sizeof(float) * task->Columns * task->Depth / BytesPerNanosecond);
 
-    /// <summary>Cuts into about <paramref name="tiles"/> tiles, more when row blocks would not stay in the second-level cache.</summary>
+    /// <summary>
+    /// Cuts into about <paramref name="tiles"/> tiles of a form that has the operands read least: with C column blocks the left operand is read C times and
+    /// the right one tiles / C times. There are more tiles when the rows of one would not stay in the second-level cache while its columns pass.
+    /// </summary>
     int Cut(MatrixTask* task, int tiles)
     {
         task->RowBlocks = 1;
-        int columnUnits = task->ColumnPanels;
-        if (task->PackedA != null)
-        {
-            long blockRows = MatrixBatch.RowBlockBytes / sizeof(float) / Math.Max(1, Math.Min(task->Depth, MatrixBatch.DepthBlock));
-            int panels = (int)Math.Max(1, blockRows / _batch.Kernels->RowsPerPanel);
-            task->RowBlocks = (task->RowPanels + panels - 1) / panels;
-        }
-        else
+        if (task->FewRows)
         {
             int together = _batch.Kernels->PanelsAtOnce(task->Rows);
-            columnUnits = (columnUnits + together - 1) / together;
+            task->ColumnBlocks = Math.Clamp(tiles, 1, (task->ColumnPanels + together - 1) / together);
+            return task->ColumnBlocks;
         }
 
-        task->ColumnBlocks = Math.Clamp((tiles + task->RowBlocks - 1) / task->RowBlocks, 1, columnUnits);
+        double even = Math.Sqrt((double)task->Columns * tiles / task->Rows);
+        task->ColumnBlocks = (int)Math.Clamp(Math.Round(even), 1, Math.Min(task->ColumnPanels, tiles));
+        long rowBytes = sizeof(float) * (long)Math.Max(1, Math.Min(task->Depth, MatrixBatch.DepthBlock)) * _batch.Kernels->RowsPerPanel;
+        int panels = (int)Math.Max(1, MatrixBatch.RowBlockBytes / rowBytes);
+        task->RowBlocks = Math.Max((tiles + task->ColumnBlocks - 1) / task->ColumnBlocks, (task->RowPanels + panels - 1) / panels);
+        task->RowBlocks = Math.Min(task->RowBlocks, task->RowPanels);
         if (task->RowBlocks * task->ColumnBlocks < tiles)
-            task->RowBlocks = Math.Min(task->RowPanels, (tiles + task->ColumnBlocks - 1) / task->ColumnBlocks);
+            task->ColumnBlocks = Math.Min(task->ColumnPanels, (tiles + task->RowBlocks - 1) / task->RowBlocks);
         return checked(task->RowBlocks * task->ColumnBlocks);
     }
 

@@ -12,26 +12,32 @@ unsafe struct MatrixTask
     /// <summary>Length of the contraction.</summary>
     public int Depth;
 
-    /// <summary>Left operand: [rows, depth], or [depth, rows] when <see cref="DepthMajor"/>.</summary>
+    /// <summary>Left operand: the value of row i and step d lies at i·<see cref="ARow"/> + d·<see cref="AStep"/>.</summary>
     public float* A;
 
-    /// <summary>Floats from one row of <see cref="A"/> in memory to the next.</summary>
-    public nint AStride;
+    /// <summary>Floats from one output row to the next: the stride of [rows, depth], 1 when the operand lies [depth, rows].</summary>
+    public nint ARow;
 
-    /// <summary><see cref="A"/> lies [depth, rows].</summary>
-    public bool DepthMajor;
+    /// <summary>Floats from one step of the contraction to the next: 1, or the stride of [depth, rows].</summary>
+    public nint AStep;
 
     /// <summary>Start the chains from the values in <see cref="C"/>.</summary>
     public bool Continues;
 
-    /// <summary>Right operand as column panels; null until packed from <see cref="BSource"/>.</summary>
+    /// <summary>Right operand as column panels: prepared, packed from <see cref="BSource"/> before the tiles run, or <see cref="BSource"/> itself.</summary>
     public byte* B;
 
     /// <summary>Bytes from one column panel to the next.</summary>
     public nint PanelBytes;
 
-    /// <summary>Right operand [depth, columns] to be packed first; null when <see cref="B"/> was prepared.</summary>
+    /// <summary>Bytes from one step of a column panel to the next.</summary>
+    public nint BStep;
+
+    /// <summary>Right operand [depth, columns] as it lies in memory; null when <see cref="B"/> was prepared.</summary>
     public float* BSource;
+
+    /// <summary>Column panels are copied before the tiles run.</summary>
+    public bool PacksColumns;
 
     /// <summary>Floats from one row of <see cref="BSource"/> to the next.</summary>
     public nint BStride;
@@ -41,6 +47,9 @@ unsafe struct MatrixTask
 
     /// <summary>Floats from one row of <see cref="C"/> to the next.</summary>
     public nint CStride;
+
+    /// <summary>Few rows: the kernel that streams the right operand.</summary>
+    public bool FewRows;
 
     /// <summary>Left operand as row panels [depth, rows of the panel], one after the other; null when rows are read where they lie.</summary>
     public float* PackedA;
@@ -54,7 +63,7 @@ unsafe struct MatrixTask
     /// <summary>Number of the first panel of this task among those to pack.</summary>
     public int FirstPackUnit;
 
-    /// <summary>Panels of this task to pack: row panels when <see cref="PackedA"/>, and column panels when <see cref="BSource"/>.</summary>
+    /// <summary>Panels of this task to pack: row panels when <see cref="PackedA"/>, and column panels when <see cref="PacksColumns"/>.</summary>
     public int PackUnits;
 
     /// <summary>Number of the first tile of this task.</summary>

@@ -120,7 +120,7 @@ unsafe struct ScaledBatch
                 int row = task->PanelRow(panel), rows = task->PanelRow(panel + 1) - row;
                 float* a = task->PackedA + ((long)row * task->Depth) + ((long)from * rows);
                 if (task->TensorCore) TensorCoreTile(a, rows, b + ((long)from * width), width, valid, depth, partial);
-                else kernels->Panel(rows)(depth, a, (byte*)(b + ((long)from * width)), partial, width, false);
+                else kernels->MultiplyPacked(rows, depth, a, (byte*)(b + ((long)from * width)), partial, width, continues: false);
                 job.Rows = rows;
                 job.C = task->C + (row * task->CStride) + first;
                 job.RowScales = task->RowScales == null ? null : task->RowScales + (chunk * task->RowScaleStride) + row;

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 using Hadal.Tensors.Cpu.Matrix;
 
 namespace Hadal.Tensors.Cpu.Quantized;
@@ -43,16 +44,17 @@ static unsafe class ScaledEpilogue
     /// <summary><see cref="Add"/> for an instruction set.</summary>
     public static delegate*<Job*, void> For(InstructionSet set) => set switch
     {
-        InstructionSet.Vector512 => &Add<Register512>,
-        InstructionSet.Vector256 => &Add<Register256>,
-        InstructionSet.Vector128 => &Add<Register128>,
-        _ => &Add<RegisterScalar>,
+        InstructionSet.Vector512 => &Add<Register512, Vector512<float>>,
+        InstructionSet.Vector256 => &Add<Register256, Vector256<float>>,
+        InstructionSet.Vector128 => &Add<Register128, Vector128<float>>,
+        _ => &Add<RegisterScalar, float>,
     };
 
     /// <summary>c[r, j] = fma(partial[r, j], rowScale·columnScale, c[r, j] or 0).</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    static void Add<TVector>(Job* job)
-        where TVector : struct, IVectorRegister<TVector>
+    static void Add<TRegister, TVector>(Job* job)
+        where TRegister : struct, IVectorRegister<TVector>
+        where TVector : unmanaged
     {
         int columns = job->Columns;
         for (int r = 0; r < job->Rows; r++)
@@ -63,18 +65,18 @@ static unsafe class ScaledEpilogue
             if (columnScales == null)
             {
                 float scale = row * job->ColumnScale;
-                TVector scales = TVector.Broadcast(scale);
-                for (; j + TVector.Width <= columns; j += TVector.Width)
-                    TVector.Store(TVector.Fma(TVector.Load(partial + j), scales, job->Overwrites ? TVector.Zero : TVector.Load(c + j)), c + j);
+                TVector scales = TRegister.Broadcast(scale);
+                for (; j + TRegister.Width <= columns; j += TRegister.Width)
+                    TRegister.Store(TRegister.Fma(TRegister.Load(partial + j), scales, job->Overwrites ? default : TRegister.Load(c + j)), c + j);
                 for (; j < columns; j++) c[j] = MathF.FusedMultiplyAdd(partial[j], scale, job->Overwrites ? 0 : c[j]);
             }
             else
             {
-                TVector rows = TVector.Broadcast(row);
-                for (; j + TVector.Width <= columns; j += TVector.Width)
+                TVector rows = TRegister.Broadcast(row);
+                for (; j + TRegister.Width <= columns; j += TRegister.Width)
                 {
-                    TVector scales = TVector.Fma(rows, TVector.Load(columnScales + j), TVector.Zero);
-                    TVector.Store(TVector.Fma(TVector.Load(partial + j), scales, job->Overwrites ? TVector.Zero : TVector.Load(c + j)), c + j);
+                    TVector scales = TRegister.Fma(rows, TRegister.Load(columnScales + j), default);
+                    TRegister.Store(TRegister.Fma(TRegister.Load(partial + j), scales, job->Overwrites ? default : TRegister.Load(c + j)), c + j);
                 }
 
                 for (; j < columns; j++) c[j] = MathF.FusedMultiplyAdd(partial[j], row * columnScales[j], job->Overwrites ? 0 : c[j]);

@@ -44,7 +44,7 @@ public sealed class GenerationSession : IDisposable
         _logitsHost = new float[model.Shape.Vocabulary];
         _chunk = new ChunkContext
         {
-            Operations = model.Backend.Operations, Scratch = _scratch, DType = model.DType, Exchange = new LocalExpertExchange(),
+            Operations = model.Backend.Operations, Scratch = _scratch, DType = model.DType, Recipe = model.Recipe, Exchange = new LocalExpertExchange(),
         };
     }
 
@@ -108,7 +108,7 @@ public sealed class GenerationSession : IDisposable
             Block block = _model.Blocks[layer];
             BlockSaved saved = block.Routed is null ? _dense : _sparse;
             ArenaMark record = _scratch.Mark();
-            saved.Allocate(_scratch, block, _model.DType, count);
+            saved.Allocate(_scratch, block, _model.Recipe, _model.DType, count);
             block.ForwardAbsorbed(_chunk, x, pages, _caches[layer], saved, x);
             _scratch.Release(record);
         }

@@ -49,19 +49,36 @@ public sealed class AttentionLayer
         IOperations ops = chunk.Operations;
         ArenaMark mark = chunk.Scratch.Mark();
         int tokens = x.Rows;
-        ops.Elementwise.Copy(x, saved.Input);
+        Tensor input = saved.Input.Hold(chunk, x);
         Tensor normed = chunk.Temporary(tokens, _shape.Hidden);
-        ops.Elementwise.RmsNorm(saved.Input, _inputNorm.Value, _shape.NormEpsilon, normed, saved.InputInverseRms);
-        if (_queryDown is not null) ops.Matrix.Forward(normed, _queryDown.Prepared, saved.QueryLatent);
-        else ProjectQueries(chunk, normed, saved.Queries);
-        Compress(chunk, normed, saved.KeyValueLatent);
+        ops.Elementwise.RmsNorm(input, _inputNorm.Value, _shape.NormEpsilon, normed, saved.InputInverseRms);
+        Tensor queries = _queryDown is null ? saved.Queries.Begin(chunk) : saved.QueryLatent.Begin(chunk);
+        if (_queryDown is null)
+        {
+            ProjectQueries(chunk, normed, queries.Reshape(tokens, _shape.Heads, _shape.QkHeadDim));
+            saved.Queries.Keep(chunk, queries, rounded: true);
+        }
+        else
+        {
+            chunk.Forward(normed, _queryDown, queries);
+            saved.QueryLatent.Keep(chunk, queries, rounded: true);
+        }
 
-        Expanded expanded = Expand(chunk, saved, default, default);
-        ops.Attention.Causal(expanded.Queries, expanded.Keys, expanded.Values, chunk.Sequences, _shape.SoftmaxScale, saved.Output, saved.LogSumExp);
+        Tensor keyValueLatent = saved.KeyValueLatent.Begin(chunk);
+        Compress(chunk, normed, keyValueLatent);
+        saved.KeyValueLatent.Keep(chunk, keyValueLatent, rounded: true);
+
+        Expanded expanded = Expand(chunk, saved, queries, keyValueLatent, default, default);
+        Tensor output = saved.Output.Begin(chunk);
+        ops.Attention.Causal(expanded.Queries, expanded.Keys, expanded.Values, chunk.Sequences, _shape.SoftmaxScale, output.Reshape(tokens, _shape.Heads, _shape.ValueHeadDim),
+            saved.LogSumExp);
+        chunk.Round(output);
+        saved.Output.Keep(chunk, output);
 
         Tensor attended = chunk.Temporary(tokens, _shape.Hidden);
-        ops.Matrix.Forward(saved.Output.Reshape(tokens, _shape.Heads * _shape.ValueHeadDim), _output.Prepared, attended);
-        ops.Elementwise.Add(saved.Input, attended, y);
+        chunk.Forward(output, _output, attended, chunk.Recipe.AttentionOutputScale);
+        ops.Elementwise.Add(input, attended, y);
+        chunk.Round(y);
         chunk.Scratch.Release(mark);
     }
 
@@ -74,16 +91,18 @@ public sealed class AttentionLayer
         ops.Elementwise.Copy(dy, deferred.OutputGradient);
 
         // Recompute: norm of the input, norms of the latents, keys, values, queries.
-        ops.Elementwise.RmsNorm(saved.Input, _inputNorm.Value, _shape.NormEpsilon, deferred.Normed, default);
-        Expanded expanded = Expand(chunk, saved, deferred.QueryLatentNormed, deferred.KeyValueLatentNormed);
+        Tensor input = saved.Input.Restore(chunk), keyValueLatent = saved.KeyValueLatent.Restore(chunk);
+        Tensor queries = _queryDown is null ? saved.Queries.Restore(chunk) : saved.QueryLatent.Restore(chunk);
+        ops.Elementwise.RmsNorm(input, _inputNorm.Value, _shape.NormEpsilon, deferred.Normed, default);
+        Expanded expanded = Expand(chunk, saved, queries, keyValueLatent, deferred.QueryLatentNormed, deferred.KeyValueLatentNormed);
 
         // Attention core.
         Tensor dOutput = chunk.Temporary(tokens, heads, _shape.ValueHeadDim);
-        ops.Matrix.BackwardInput(deferred.OutputGradient, _output.Prepared, dOutput.Reshape(tokens, heads * _shape.ValueHeadDim));
+        chunk.BackwardInput(deferred.OutputGradient, _output, dOutput.Reshape(tokens, heads * _shape.ValueHeadDim));
         Tensor dKeys = chunk.Temporary(tokens, heads, _shape.QkHeadDim);
         Tensor dQueries = deferred.QueriesGradient.Reshape(tokens, heads, _shape.QkHeadDim);
         Tensor dKeysValues = deferred.KeysValuesGradient.Reshape(tokens, heads, nope + _shape.ValueHeadDim);
-        ops.Attention.CausalBackward(dOutput, expanded.Queries, expanded.Keys, expanded.Values, saved.Output, saved.LogSumExp, chunk.Sequences,
+        ops.Attention.CausalBackward(dOutput, expanded.Queries, expanded.Keys, expanded.Values, saved.Output.Restore(chunk).Reshape(tokens, heads, _shape.ValueHeadDim), saved.LogSumExp, chunk.Sequences,
             _shape.SoftmaxScale, dQueries, dKeys, dKeysValues.SliceColumns(nope, _shape.ValueHeadDim));
         ops.Elementwise.Copy(dKeys.SliceColumns(0, nope), dKeysValues.SliceColumns(0, nope));
 
@@ -93,55 +112,57 @@ public sealed class AttentionLayer
         ops.Elementwise.Rope(dSharedKey, chunk.Positions, _rotary, inverse: true, dSharedKey);
 
         // Latent of keys and values.
-        ops.Matrix.BackwardInput(deferred.KeysValuesGradient, _keyValueUp.Prepared, deferred.KeyValueLatentNormedGradient);
-        ops.Elementwise.RmsNormBackwardInput(deferred.KeyValueLatentNormedGradient, saved.KeyValueLatent.SliceColumns(0, rank), _keyValueNorm.Value,
+        chunk.BackwardInput(deferred.KeysValuesGradient, _keyValueUp, deferred.KeyValueLatentNormedGradient);
+        ops.Elementwise.RmsNormBackwardInput(deferred.KeyValueLatentNormedGradient, keyValueLatent.SliceColumns(0, rank), _keyValueNorm.Value,
             saved.KeyValueLatentInverseRms, deferred.KeyValueLatentGradient.SliceColumns(0, rank), accumulate: false);
-        ops.Matrix.BackwardInput(deferred.KeyValueLatentGradient, _keyValueDown.Prepared, deferred.NormedGradient);
+        chunk.BackwardInput(deferred.KeyValueLatentGradient, _keyValueDown, deferred.NormedGradient);
 
         // Queries.
         Tensor dRotated = dQueries.SliceColumns(nope, rope);
         ops.Elementwise.Rope(dRotated, chunk.Positions, _rotary, inverse: true, dRotated);
         if (_queryDown is not null)
         {
-            ops.Matrix.BackwardInput(deferred.QueriesGradient, _query.Prepared, deferred.QueryLatentNormedGradient);
-            ops.Elementwise.RmsNormBackwardInput(deferred.QueryLatentNormedGradient, saved.QueryLatent, _queryNorm!.Value, saved.QueryLatentInverseRms,
+            chunk.BackwardInput(deferred.QueriesGradient, _query, deferred.QueryLatentNormedGradient);
+            ops.Elementwise.RmsNormBackwardInput(deferred.QueryLatentNormedGradient, queries, _queryNorm!.Value, saved.QueryLatentInverseRms,
                 deferred.QueryLatentGradient, accumulate: false);
-            ops.Matrix.BackwardInput(deferred.QueryLatentGradient, _queryDown.Prepared, deferred.NormedGradient, accumulate: true);
+            chunk.BackwardInput(deferred.QueryLatentGradient, _queryDown, deferred.NormedGradient, accumulate: true);
         }
         else
         {
-            ops.Matrix.BackwardInput(deferred.QueriesGradient, _query.Prepared, deferred.NormedGradient, accumulate: true);
+            chunk.BackwardInput(deferred.QueriesGradient, _query, deferred.NormedGradient, accumulate: true);
         }
 
         // Residual: dx = dy + gradient of the norm.
         ops.Elementwise.Copy(deferred.OutputGradient, dx);
-        ops.Elementwise.RmsNormBackwardInput(deferred.NormedGradient, saved.Input, _inputNorm.Value, saved.InputInverseRms, dx, accumulate: true);
+        ops.Elementwise.RmsNormBackwardInput(deferred.NormedGradient, input, _inputNorm.Value, saved.InputInverseRms, dx, accumulate: true);
+        chunk.Round(dx);
         chunk.Scratch.Release(mark);
     }
 
     /// <summary>Weight gradients from the deferred operands, into the flat buffer <paramref name="gradients"/>.</summary>
     public void BackwardWeights(ChunkContext chunk, AttentionSaved saved, AttentionDeferred deferred, Tensor gradients, bool accumulate)
     {
-        IMatrixOperations matrix = chunk.Operations.Matrix;
         IElementwiseOperations elementwise = chunk.Operations.Elementwise;
-        int tokens = saved.Input.Rows;
-        matrix.BackwardWeight(deferred.OutputGradient, saved.Output.Reshape(tokens, _shape.Heads * _shape.ValueHeadDim), _output.View(gradients), accumulate);
-        matrix.BackwardWeight(deferred.KeysValuesGradient, deferred.KeyValueLatentNormed, _keyValueUp.View(gradients), accumulate);
-        matrix.BackwardWeight(deferred.KeyValueLatentGradient, deferred.Normed, _keyValueDown.View(gradients), accumulate);
-        elementwise.RmsNormBackwardWeight(deferred.KeyValueLatentNormedGradient, saved.KeyValueLatent.SliceColumns(0, _shape.KeyValueLoraRank),
+        ArenaMark mark = chunk.Scratch.Mark();
+        Tensor keyValueLatent = saved.KeyValueLatent.Restore(chunk);
+        chunk.BackwardWeight(deferred.OutputGradient, saved.Output.Restore(chunk), _output, gradients, accumulate);
+        chunk.BackwardWeight(deferred.KeysValuesGradient, deferred.KeyValueLatentNormed, _keyValueUp, gradients, accumulate);
+        chunk.BackwardWeight(deferred.KeyValueLatentGradient, deferred.Normed, _keyValueDown, gradients, accumulate);
+        elementwise.RmsNormBackwardWeight(deferred.KeyValueLatentNormedGradient, keyValueLatent.SliceColumns(0, _shape.KeyValueLoraRank),
             saved.KeyValueLatentInverseRms, _keyValueNorm.View(gradients), accumulate);
         if (_queryDown is not null)
         {
-            matrix.BackwardWeight(deferred.QueriesGradient, deferred.QueryLatentNormed, _query.View(gradients), accumulate);
-            matrix.BackwardWeight(deferred.QueryLatentGradient, deferred.Normed, _queryDown.View(gradients), accumulate);
-            elementwise.RmsNormBackwardWeight(deferred.QueryLatentNormedGradient, saved.QueryLatent, saved.QueryLatentInverseRms, _queryNorm!.View(gradients), accumulate);
+            chunk.BackwardWeight(deferred.QueriesGradient, deferred.QueryLatentNormed, _query, gradients, accumulate);
+            chunk.BackwardWeight(deferred.QueryLatentGradient, deferred.Normed, _queryDown, gradients, accumulate);
+            elementwise.RmsNormBackwardWeight(deferred.QueryLatentNormedGradient, saved.QueryLatent.Restore(chunk), saved.QueryLatentInverseRms, _queryNorm!.View(gradients), accumulate);
         }
         else
         {
-            matrix.BackwardWeight(deferred.QueriesGradient, deferred.Normed, _query.View(gradients), accumulate);
+            chunk.BackwardWeight(deferred.QueriesGradient, deferred.Normed, _query, gradients, accumulate);
         }
 
-        elementwise.RmsNormBackwardWeight(deferred.NormedGradient, saved.Input, saved.InputInverseRms, _inputNorm.View(gradients), accumulate);
+        elementwise.RmsNormBackwardWeight(deferred.NormedGradient, saved.Input.Restore(chunk), saved.InputInverseRms, _inputNorm.View(gradients), accumulate);
+        chunk.Scratch.Release(mark);
     }
 
     /// <summary>
@@ -160,7 +181,7 @@ public sealed class AttentionLayer
         if (_queryDown is not null)
         {
             Tensor latent = chunk.Temporary(tokens, _shape.QueryLoraRank);
-            ops.Matrix.Forward(normed, _queryDown.Prepared, latent);
+            chunk.Forward(normed, _queryDown, latent);
             ops.Elementwise.RmsNorm(latent, _queryNorm!.Value, _shape.NormEpsilon, latent, default);
             ProjectQueries(chunk, latent, queries);
         }
@@ -185,8 +206,9 @@ public sealed class AttentionLayer
         ops.Matrix.BatchedForward(latentOutput, _absorbedValues!, output);
 
         Tensor attended = chunk.Temporary(tokens, _shape.Hidden);
-        ops.Matrix.Forward(output.Reshape(tokens, heads * _shape.ValueHeadDim), _output.Prepared, attended);
+        chunk.Forward(output.Reshape(tokens, heads * _shape.ValueHeadDim), _output, attended, chunk.Recipe.AttentionOutputScale);
         ops.Elementwise.Add(x, attended, y);
+        chunk.Round(y);
         chunk.Scratch.Release(mark);
     }
 
@@ -224,7 +246,7 @@ public sealed class AttentionLayer
     void ProjectQueries(ChunkContext chunk, Tensor input, Tensor queries)
     {
         IOperations ops = chunk.Operations;
-        ops.Matrix.Forward(input, _query.Prepared, queries.Reshape(input.Rows, _shape.Heads * _shape.QkHeadDim));
+        chunk.Forward(input, _query, queries.Reshape(input.Rows, _shape.Heads * _shape.QkHeadDim));
         Tensor rotated = queries.SliceColumns(_shape.QkNopeHeadDim, _shape.QkRopeHeadDim);
         ops.Elementwise.Rope(rotated, chunk.Positions, _rotary, inverse: false, rotated);
     }
@@ -233,35 +255,42 @@ public sealed class AttentionLayer
     void Compress(ChunkContext chunk, Tensor normed, Tensor keyValueLatent)
     {
         IOperations ops = chunk.Operations;
-        ops.Matrix.Forward(normed, _keyValueDown.Prepared, keyValueLatent);
+        chunk.Forward(normed, _keyValueDown, keyValueLatent);
         Tensor sharedKey = keyValueLatent.SliceColumns(_shape.KeyValueLoraRank, _shape.QkRopeHeadDim);
         ops.Elementwise.Rope(sharedKey, chunk.Positions, _rotary, inverse: false, sharedKey);
     }
 
     readonly record struct Expanded(Tensor Queries, Tensor Keys, Tensor Values);
 
-    /// <summary>Up-projections from the saved latents: the part of the forward that the backward repeats. Normed latents go to the given tensors, or to temporaries.</summary>
-    Expanded Expand(ChunkContext chunk, AttentionSaved saved, Tensor queryLatentNormed, Tensor keyValueLatentNormed)
+    /// <summary>
+    /// Up-projections from the kept latents (or, without query compression, the kept queries): the part of the forward that the backward repeats. Normed latents go to the given
+    /// tensors, or to temporaries.
+    /// </summary>
+    Expanded Expand(ChunkContext chunk, AttentionSaved saved, Tensor queryLatent, Tensor keyValueLatent, Tensor queryLatentNormed, Tensor keyValueLatentNormed)
     {
         IOperations ops = chunk.Operations;
-        int tokens = saved.Input.Rows, heads = _shape.Heads, nope = _shape.QkNopeHeadDim, rope = _shape.QkRopeHeadDim, rank = _shape.KeyValueLoraRank;
-        Tensor queries = saved.Queries;
+        int tokens = keyValueLatent.Rows, heads = _shape.Heads, nope = _shape.QkNopeHeadDim, rope = _shape.QkRopeHeadDim, rank = _shape.KeyValueLoraRank;
+        Tensor queries;
         if (_queryDown is not null)
         {
             if (queryLatentNormed.IsEmpty) queryLatentNormed = chunk.Temporary(tokens, _shape.QueryLoraRank);
-            ops.Elementwise.RmsNorm(saved.QueryLatent, _queryNorm!.Value, _shape.NormEpsilon, queryLatentNormed, saved.QueryLatentInverseRms);
+            ops.Elementwise.RmsNorm(queryLatent, _queryNorm!.Value, _shape.NormEpsilon, queryLatentNormed, saved.QueryLatentInverseRms);
             queries = chunk.Temporary(tokens, heads, _shape.QkHeadDim);
             ProjectQueries(chunk, queryLatentNormed, queries);
         }
+        else
+        {
+            queries = queryLatent.Reshape(tokens, heads, _shape.QkHeadDim);
+        }
 
         if (keyValueLatentNormed.IsEmpty) keyValueLatentNormed = chunk.Temporary(tokens, rank);
-        ops.Elementwise.RmsNorm(saved.KeyValueLatent.SliceColumns(0, rank), _keyValueNorm.Value, _shape.NormEpsilon, keyValueLatentNormed,
+        ops.Elementwise.RmsNorm(keyValueLatent.SliceColumns(0, rank), _keyValueNorm.Value, _shape.NormEpsilon, keyValueLatentNormed,
             saved.KeyValueLatentInverseRms);
         Tensor keysValues = chunk.Temporary(tokens, heads, nope + _shape.ValueHeadDim);
-        ops.Matrix.Forward(keyValueLatentNormed, _keyValueUp.Prepared, keysValues.Reshape(tokens, heads * (nope + _shape.ValueHeadDim)));
+        chunk.Forward(keyValueLatentNormed, _keyValueUp, keysValues.Reshape(tokens, heads * (nope + _shape.ValueHeadDim)));
         Tensor keys = chunk.Temporary(tokens, heads, _shape.QkHeadDim);
         ops.Elementwise.Copy(keysValues.SliceColumns(0, nope), keys.SliceColumns(0, nope));
-        ops.Elementwise.RepeatRows(saved.KeyValueLatent.SliceColumns(rank, rope), heads, keys.SliceColumns(nope, rope));
+        ops.Elementwise.RepeatRows(keyValueLatent.SliceColumns(rank, rope), heads, keys.SliceColumns(nope, rope));
         return new Expanded(queries, keys, keysValues.SliceColumns(nope, _shape.ValueHeadDim));
     }
 }

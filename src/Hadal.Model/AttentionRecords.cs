@@ -8,52 +8,52 @@ namespace Hadal.Model;
 public sealed class AttentionSaved
 {
     /// <summary>[tokens, hidden]: the residual stream before the block.</summary>
-    public Tensor Input { get; private set; }
+    public CachedTensor Input { get; } = new();
 
     /// <summary>[tokens]: 1/rms of <see cref="Input"/>.</summary>
     public Tensor InputInverseRms { get; private set; }
 
     /// <summary>[tokens, q_lora]: c_q before its norm; absent without query compression.</summary>
-    public Tensor QueryLatent { get; private set; }
+    public CachedTensor QueryLatent { get; } = new();
 
     /// <summary>[tokens]: 1/rms of <see cref="QueryLatent"/>.</summary>
     public Tensor QueryLatentInverseRms { get; private set; }
 
-    /// <summary>[tokens, heads, nope + rope]: queries; kept only without query compression, where they are no up-projection. Rotated.</summary>
-    public Tensor Queries { get; private set; }
+    /// <summary>[tokens, heads·(nope + rope)]: queries; kept only without query compression, where they are no up-projection. Rotated.</summary>
+    public CachedTensor Queries { get; } = new();
 
     /// <summary>[tokens, kv_lora + rope]: c_kv before its norm, then the shared key, already rotated.</summary>
-    public Tensor KeyValueLatent { get; private set; }
+    public CachedTensor KeyValueLatent { get; } = new();
 
     /// <summary>[tokens]: 1/rms of the latent columns of <see cref="KeyValueLatent"/>.</summary>
     public Tensor KeyValueLatentInverseRms { get; private set; }
 
-    /// <summary>[tokens, heads, value]: attention output, input of o_proj.</summary>
-    public Tensor Output { get; private set; }
+    /// <summary>[tokens, heads·value]: attention output, input of o_proj.</summary>
+    public CachedTensor Output { get; } = new();
 
     /// <summary>[tokens, heads]: ln Σ e^score.</summary>
     public Tensor LogSumExp { get; private set; }
 
     /// <summary>Takes memory for <paramref name="tokens"/> tokens.</summary>
-    public void Allocate(TensorArena arena, TransformerShape shape, DType type, int tokens)
+    public void Allocate(TensorArena arena, TransformerShape shape, Recipe recipe, DType type, int tokens)
     {
-        Input = arena.Allocate(type, tokens, shape.Hidden);
+        Input.Allocate(arena, recipe.Residual, type, tokens, shape.Hidden);
         InputInverseRms = arena.Allocate(type, tokens);
-        QueryLatent = shape.QueryLoraRank > 0 ? arena.Allocate(type, tokens, shape.QueryLoraRank) : default;
+        if (shape.QueryLoraRank > 0) QueryLatent.Allocate(arena, recipe.Latents, type, tokens, shape.QueryLoraRank);
+        else Queries.Allocate(arena, recipe.Latents, type, tokens, shape.Heads * shape.QkHeadDim);
         QueryLatentInverseRms = shape.QueryLoraRank > 0 ? arena.Allocate(type, tokens) : default;
-        Queries = shape.QueryLoraRank > 0 ? default : arena.Allocate(type, tokens, shape.Heads, shape.QkHeadDim);
-        KeyValueLatent = arena.Allocate(type, tokens, shape.LatentDim);
+        KeyValueLatent.Allocate(arena, recipe.Latents, type, tokens, shape.LatentDim);
         KeyValueLatentInverseRms = arena.Allocate(type, tokens);
-        Output = arena.Allocate(type, tokens, shape.Heads, shape.ValueHeadDim);
+        Output.Allocate(arena, recipe.AttentionOutput, type, tokens, shape.Heads * shape.ValueHeadDim);
         LogSumExp = arena.Allocate(type, tokens, shape.Heads);
     }
 
     /// <summary>The record's tensors by name.</summary>
     public IEnumerable<RecordEntry> Entries() =>
     [
-        new(nameof(Input), Input), new(nameof(InputInverseRms), InputInverseRms), new(nameof(QueryLatent), QueryLatent),
-        new(nameof(QueryLatentInverseRms), QueryLatentInverseRms), new(nameof(Queries), Queries), new(nameof(KeyValueLatent), KeyValueLatent),
-        new(nameof(KeyValueLatentInverseRms), KeyValueLatentInverseRms), new(nameof(Output), Output), new(nameof(LogSumExp), LogSumExp),
+        .. Input.Entries(nameof(Input)), new(nameof(InputInverseRms), InputInverseRms), .. QueryLatent.Entries(nameof(QueryLatent)),
+        new(nameof(QueryLatentInverseRms), QueryLatentInverseRms), .. Queries.Entries(nameof(Queries)), .. KeyValueLatent.Entries(nameof(KeyValueLatent)),
+        new(nameof(KeyValueLatentInverseRms), KeyValueLatentInverseRms), .. Output.Entries(nameof(Output)), new(nameof(LogSumExp), LogSumExp),
     ];
 }
 

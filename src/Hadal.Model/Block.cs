@@ -9,7 +9,7 @@ public sealed class BlockSaved
     public AttentionSaved Attention { get; } = new();
 
     /// <summary>[tokens, hidden]: residual stream between attention and feed-forward.</summary>
-    public Tensor Middle { get; private set; }
+    public CachedTensor Middle { get; } = new();
 
     /// <summary>[tokens]: 1/rms of <see cref="Middle"/>.</summary>
     public Tensor MiddleInverseRms { get; private set; }
@@ -21,15 +21,15 @@ public sealed class BlockSaved
     public RoutedSaved? Routed { get; private set; }
 
     /// <summary>Takes memory for <paramref name="tokens"/> tokens of <paramref name="block"/>.</summary>
-    public void Allocate(TensorArena arena, Block block, DType type, int tokens)
+    public void Allocate(TensorArena arena, Block block, Recipe recipe, DType type, int tokens)
     {
         TransformerShape shape = block.Shape;
-        Attention.Allocate(arena, shape, type, tokens);
-        Middle = arena.Allocate(type, tokens, shape.Hidden);
+        Attention.Allocate(arena, shape, recipe, type, tokens);
+        Middle.Allocate(arena, recipe.Residual, type, tokens, shape.Hidden);
         MiddleInverseRms = arena.Allocate(type, tokens);
-        if (block.FeedForward is not null) (FeedForward ??= new()).Allocate(arena, type, tokens, block.FeedForward.Intermediate);
+        if (block.FeedForward is not null) (FeedForward ??= new()).Allocate(arena, recipe, type, tokens, block.FeedForward.Intermediate);
         else FeedForward = null;
-        if (block.Routed is not null) (Routed ??= new()).Allocate(arena, shape, type, tokens);
+        if (block.Routed is not null) (Routed ??= new()).Allocate(arena, shape, recipe, type, tokens);
         else Routed = null;
     }
 
@@ -37,9 +37,10 @@ public sealed class BlockSaved
     public IEnumerable<RecordEntry> Entries()
     {
         foreach (RecordEntry entry in Attention.Entries()) yield return entry with { Name = "Attention." + entry.Name };
-        yield return new(nameof(Middle), Middle);
+        foreach (RecordEntry entry in Middle.Entries(nameof(Middle))) yield return entry;
         yield return new(nameof(MiddleInverseRms), MiddleInverseRms);
-        if (FeedForward is not null) yield return new("FeedForward.GateUp", FeedForward.GateUp);
+        if (FeedForward is not null)
+            foreach (RecordEntry entry in FeedForward.GateUp.Entries("FeedForward.GateUp")) yield return entry;
         if (Routed is null) yield break;
         foreach (RecordEntry entry in Routed.Entries()) yield return entry with { Name = "Routed." + entry.Name };
     }
@@ -123,45 +124,53 @@ public sealed class Block
     /// <summary>All phases in order. x, y [tokens, hidden], may be the same.</summary>
     public void Forward(ChunkContext chunk, Tensor x, BlockSaved saved, Tensor y)
     {
-        Attention.Forward(chunk, x, saved.Attention, saved.Middle);
-        ForwardFeedForward(chunk, saved, y);
+        ArenaMark mark = chunk.Scratch.Mark();
+        Tensor middle = saved.Middle.Begin(chunk);
+        Attention.Forward(chunk, x, saved.Attention, middle);
+        saved.Middle.Keep(chunk, middle);
+        ForwardFeedForward(chunk, middle, saved, y);
+        chunk.Scratch.Release(mark);
     }
 
     /// <summary>All phases with attention over the latent cache.</summary>
     public void ForwardAbsorbed(ChunkContext chunk, Tensor x, LatentPages pages, Tensor cache, BlockSaved saved, Tensor y)
     {
-        Attention.ForwardAbsorbed(chunk, x, pages, cache, saved.Middle);
-        ForwardFeedForward(chunk, saved, y);
+        ArenaMark mark = chunk.Scratch.Mark();
+        Tensor middle = saved.Middle.Begin(chunk);
+        Attention.ForwardAbsorbed(chunk, x, pages, cache, middle);
+        ForwardFeedForward(chunk, middle, saved, y);
+        chunk.Scratch.Release(mark);
     }
 
-    void ForwardFeedForward(ChunkContext chunk, BlockSaved saved, Tensor y)
+    void ForwardFeedForward(ChunkContext chunk, Tensor middle, BlockSaved saved, Tensor y)
     {
         IOperations ops = chunk.Operations;
         ArenaMark mark = chunk.Scratch.Mark();
-        int tokens = saved.Middle.Rows;
+        int tokens = middle.Rows;
         Tensor normed = chunk.Temporary(tokens, Shape.Hidden);
-        ops.Elementwise.RmsNorm(saved.Middle, _norm.Value, Shape.NormEpsilon, normed, saved.MiddleInverseRms);
+        ops.Elementwise.RmsNorm(middle, _norm.Value, Shape.NormEpsilon, normed, saved.MiddleInverseRms);
         Tensor sum = chunk.Temporary(tokens, Shape.Hidden);
         if (FeedForward is not null)
         {
             FeedForward.Forward(chunk, normed, saved.FeedForward!, sum);
-            ops.Elementwise.Add(saved.Middle, sum, y);
+            ops.Elementwise.Add(middle, sum, y);
         }
         else
         {
-            ops.Elementwise.Copy(saved.Middle, y);
+            ops.Elementwise.Copy(middle, y);
         }
 
         if (Routed is not null)
         {
             Routed.Route(chunk, normed, saved.Routed!);
-            Routed.Dispatch(chunk, normed, saved.Routed!);
+            Tensor dispatched = Routed.Dispatch(chunk, normed, saved.Routed!);
             Tensor rows = chunk.Temporary(saved.Routed!.Movement.Capacity, Shape.Hidden);
-            Routed.Experts(chunk, saved.Routed, rows);
+            Routed.Experts(chunk, saved.Routed, dispatched, rows);
             Routed.Combine(chunk, saved.Routed, rows, sum);
             ops.Elementwise.Add(y, sum, y);
         }
 
+        chunk.Round(y);
         chunk.Scratch.Release(mark);
     }
 
@@ -171,7 +180,8 @@ public sealed class Block
         IOperations ops = chunk.Operations;
         ArenaMark mark = chunk.Scratch.Mark();
         ops.Elementwise.Copy(dy, deferred.OutputGradient);
-        ops.Elementwise.RmsNorm(saved.Middle, _norm.Value, Shape.NormEpsilon, deferred.Normed, default);
+        Tensor middle = saved.Middle.Restore(chunk);
+        ops.Elementwise.RmsNorm(middle, _norm.Value, Shape.NormEpsilon, deferred.Normed, default);
         bool routed = Routed is not null;
         if (Routed is not null)
         {
@@ -184,7 +194,8 @@ public sealed class Block
         FeedForward?.BackwardInput(chunk, deferred.OutputGradient, saved.FeedForward!, deferred.FeedForward!, deferred.NormedGradient, accumulate: routed);
         Tensor dMiddle = chunk.Temporary(dy.Rows, Shape.Hidden);
         ops.Elementwise.Copy(deferred.OutputGradient, dMiddle);
-        ops.Elementwise.RmsNormBackwardInput(deferred.NormedGradient, saved.Middle, _norm.Value, saved.MiddleInverseRms, dMiddle, accumulate: true);
+        ops.Elementwise.RmsNormBackwardInput(deferred.NormedGradient, middle, _norm.Value, saved.MiddleInverseRms, dMiddle, accumulate: true);
+        chunk.Round(dMiddle);
         Attention.BackwardInput(chunk, dMiddle, saved.Attention, deferred.Attention, dx);
         chunk.Scratch.Release(mark);
     }
@@ -194,7 +205,9 @@ public sealed class Block
     {
         Routed?.BackwardWeights(chunk, deferred.Normed, saved.Routed!, deferred.Routed!, gradients, accumulate);
         FeedForward?.BackwardWeights(chunk, deferred.Normed, deferred.OutputGradient, deferred.FeedForward!, gradients, accumulate);
-        chunk.Operations.Elementwise.RmsNormBackwardWeight(deferred.NormedGradient, saved.Middle, saved.MiddleInverseRms, _norm.View(gradients), accumulate);
+        ArenaMark mark = chunk.Scratch.Mark();
+        chunk.Operations.Elementwise.RmsNormBackwardWeight(deferred.NormedGradient, saved.Middle.Restore(chunk), saved.MiddleInverseRms, _norm.View(gradients), accumulate);
+        chunk.Scratch.Release(mark);
         Attention.BackwardWeights(chunk, saved.Attention, deferred.Attention, gradients, accumulate);
     }
 }

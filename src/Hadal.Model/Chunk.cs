@@ -1,4 +1,6 @@
+using Hadal.Numerics;
 using Hadal.Tensors;
+using Hadal.Tensors.Operations;
 
 namespace Hadal.Model;
 
@@ -17,6 +19,9 @@ public sealed class ChunkContext
     /// <summary>Element type of activations.</summary>
     public required DType DType { get; init; }
 
+    /// <summary>The model's recipe.</summary>
+    public required Recipe Recipe { get; init; }
+
     /// <summary>How rows reach experts and come back.</summary>
     public required IExpertExchange Exchange { get; init; }
 
@@ -34,12 +39,76 @@ public sealed class ChunkContext
 
     /// <summary>A temporary of the chunk's element type.</summary>
     public Tensor Temporary(params ReadOnlySpan<int> shape) => Scratch.Allocate(DType, shape);
+
+    /// <summary>Rounds activations or their gradients, in place, to what the recipe says.</summary>
+    internal void Round(Tensor x)
+    {
+        if (Recipe.Activations != NumberFormat.F32) Operations.Quantization.Round(x, Recipe.Activations, x);
+    }
+
+    /// <summary>Values become what a payload in <paramref name="format"/> would bring to the other side.</summary>
+    internal void Carry(Tensor values, QuantizationFormat format, Tensor rowCount)
+    {
+        if (format.Number == NumberFormat.F32) return;
+        ArenaMark mark = Scratch.Mark();
+        (int rows, int columns) = format.StorageScales(values.Rows, values.Columns);
+        Tensor codes = Scratch.Allocate(format.StorageType, values.Rows, format.StorageColumns(values.Columns)), scales = rows == 0 ? default : Scratch.Allocate(DType.F32, rows, columns);
+        Operations.Quantization.Encode(values, format, codes, scales, rowCount);
+        Operations.Quantization.Decode(codes, scales, format, values, rowCount);
+        Scratch.Release(mark);
+    }
+
+    /// <summary>y = x·Wᵀ as the recipe says.</summary>
+    internal void Forward(Tensor x, Parameter weight, Tensor y, ScaleKind? scale = null)
+    {
+        if (!weight.IsQuantized) Operations.Matrix.Forward(x, weight.Prepared, y);
+        else Operations.Quantization.Forward(x, weight.Prepared, Scaled(Recipe.Forward, scale), y);
+    }
+
+    /// <summary>dx (+)= dy·W as the recipe says.</summary>
+    internal void BackwardInput(Tensor dy, Parameter weight, Tensor dx, bool accumulate = false)
+    {
+        if (!weight.IsQuantized) Operations.Matrix.BackwardInput(dy, weight.Prepared, dx, accumulate);
+        else Operations.Quantization.BackwardInput(dy, weight.Prepared, Recipe.InputGradient, dx, accumulate);
+    }
+
+    /// <summary>dW (+)= dyᵀ·x as the recipe says, into the parameter's part of <paramref name="gradients"/>.</summary>
+    internal void BackwardWeight(Tensor dy, Tensor x, Parameter weight, Tensor gradients, bool accumulate)
+    {
+        if (!weight.IsQuantized) Operations.Matrix.BackwardWeight(dy, x, weight.View(gradients), accumulate);
+        else Operations.Quantization.BackwardWeight(dy, x, Recipe.WeightGradient, weight.View(gradients), accumulate);
+    }
+
+    /// <summary>As <see cref="Forward"/> for rows sorted by expert.</summary>
+    internal void GroupedForward(Tensor x, Tensor offsets, Parameter weight, Tensor y, ScaleKind? scale = null)
+    {
+        if (!weight.IsQuantized) Operations.Matrix.GroupedForward(x, offsets, weight.Prepared, y);
+        else Operations.Quantization.GroupedForward(x, offsets, weight.Prepared, Scaled(Recipe.Forward, scale), y);
+    }
+
+    /// <summary>As <see cref="BackwardInput"/> for rows sorted by expert.</summary>
+    internal void GroupedBackwardInput(Tensor dy, Tensor offsets, Parameter weight, Tensor dx, ScaleKind? scale = null)
+    {
+        if (!weight.IsQuantized) Operations.Matrix.GroupedBackwardInput(dy, offsets, weight.Prepared, dx);
+        else Operations.Quantization.GroupedBackwardInput(dy, offsets, weight.Prepared, Scaled(Recipe.InputGradient, scale), dx);
+    }
+
+    /// <summary>As <see cref="BackwardWeight"/> for rows sorted by expert.</summary>
+    internal void GroupedBackwardWeight(Tensor dy, Tensor x, Tensor offsets, Parameter weight, Tensor gradients, bool accumulate)
+    {
+        if (!weight.IsQuantized) Operations.Matrix.GroupedBackwardWeight(dy, x, offsets, weight.View(gradients), accumulate);
+        else Operations.Quantization.GroupedBackwardWeight(dy, x, offsets, Recipe.WeightGradient, weight.View(gradients), accumulate);
+    }
+
+    static ProductFormat Scaled(ProductFormat format, ScaleKind? scale) =>
+        scale is ScaleKind kind && format.Left.Number == NumberFormat.E4M3 ? format with { Left = format.Left with { Scale = kind } } : format;
 }
 
 /// <summary>A named tensor of a record, for pricing and for flight recorders.</summary>
 /// <param name="Name">Field of the record.</param>
 /// <param name="Tensor">The view.</param>
-public readonly record struct RecordEntry(string Name, Tensor Tensor)
+/// <param name="Format">What its elements stand for.</param>
+public readonly record struct RecordEntry(string Name, Tensor Tensor, QuantizationFormat Format = default)
 {
     /// <summary>Bytes of the tensor.</summary>
     public long Bytes => Tensor.IsEmpty ? 0 : Tensor.Length * Tensor.DType.Size();

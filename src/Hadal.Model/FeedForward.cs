@@ -7,10 +7,11 @@ namespace Hadal.Model;
 public sealed class FeedForwardSaved
 {
     /// <summary>[tokens, 2·intermediate]: gate, then up.</summary>
-    public Tensor GateUp { get; private set; }
+    public CachedTensor GateUp { get; } = new();
 
     /// <summary>Takes memory for <paramref name="tokens"/> tokens.</summary>
-    public void Allocate(TensorArena arena, DType type, int tokens, int intermediate) => GateUp = arena.Allocate(type, tokens, 2 * intermediate);
+    public void Allocate(TensorArena arena, Recipe recipe, DType type, int tokens, int intermediate) =>
+        GateUp.Allocate(arena, recipe.SwiGluInput, type, tokens, 2 * intermediate);
 }
 
 /// <summary>What a SwiGLU feed-forward leaves for its weight gradients.</summary>
@@ -51,10 +52,12 @@ public sealed class FeedForward
     {
         IOperations ops = chunk.Operations;
         ArenaMark mark = chunk.Scratch.Mark();
-        ops.Matrix.Forward(x, _gateUp.Prepared, saved.GateUp);
+        Tensor gateUp = saved.GateUp.Begin(chunk);
+        chunk.Forward(x, _gateUp, gateUp);
+        saved.GateUp.Keep(chunk, gateUp);
         Tensor activated = chunk.Temporary(x.Rows, Intermediate);
-        ops.Elementwise.SwiGlu(saved.GateUp, default, default, activated);
-        ops.Matrix.Forward(activated, _down.Prepared, y);
+        ops.Elementwise.SwiGlu(gateUp, default, default, activated);
+        chunk.Forward(activated, _down, y);
         chunk.Scratch.Release(mark);
     }
 
@@ -64,18 +67,18 @@ public sealed class FeedForward
         IOperations ops = chunk.Operations;
         ArenaMark mark = chunk.Scratch.Mark();
         Tensor dActivated = chunk.Temporary(dy.Rows, Intermediate);
-        ops.Matrix.BackwardInput(dy, _down.Prepared, dActivated);
-        ops.Elementwise.SwiGlu(saved.GateUp, default, default, deferred.Activated);
-        ops.Elementwise.SwiGluBackward(dActivated, saved.GateUp, default, default, deferred.GateUpGradient, default);
-        ops.Matrix.BackwardInput(deferred.GateUpGradient, _gateUp.Prepared, dx, accumulate);
+        chunk.BackwardInput(dy, _down, dActivated);
+        Tensor gateUp = saved.GateUp.Restore(chunk);
+        ops.Elementwise.SwiGlu(gateUp, default, default, deferred.Activated);
+        ops.Elementwise.SwiGluBackward(dActivated, gateUp, default, default, deferred.GateUpGradient, default);
+        chunk.BackwardInput(deferred.GateUpGradient, _gateUp, dx, accumulate);
         chunk.Scratch.Release(mark);
     }
 
     /// <summary>Weight gradients; <paramref name="x"/> is the input of the forward, <paramref name="dy"/> the gradient of its output.</summary>
     public void BackwardWeights(ChunkContext chunk, Tensor x, Tensor dy, FeedForwardDeferred deferred, Tensor gradients, bool accumulate)
     {
-        IMatrixOperations matrix = chunk.Operations.Matrix;
-        matrix.BackwardWeight(dy, deferred.Activated, _down.View(gradients), accumulate);
-        matrix.BackwardWeight(deferred.GateUpGradient, x, _gateUp.View(gradients), accumulate);
+        chunk.BackwardWeight(dy, deferred.Activated, _down, gradients, accumulate);
+        chunk.BackwardWeight(deferred.GateUpGradient, x, _gateUp, gradients, accumulate);
     }
 }

@@ -7,25 +7,22 @@ namespace Hadal.Model;
 public sealed class MtpSaved
 {
     /// <summary>[tokens, hidden]: embeddings of the tokens k ahead.</summary>
-    public Tensor Embedded { get; private set; }
+    public CachedTensor Embedded { get; } = new();
 
     /// <summary>[tokens]: 1/rms of <see cref="Embedded"/>.</summary>
     public Tensor EmbeddedInverseRms { get; private set; }
 
     /// <summary>[tokens, hidden]: representation of the previous depth, after its final norm.</summary>
-    public Tensor Previous { get; private set; }
+    public CachedTensor Previous { get; } = new();
 
     /// <summary>[tokens]: 1/rms of <see cref="Previous"/>.</summary>
     public Tensor PreviousInverseRms { get; private set; }
-
-    /// <summary>[tokens, 2·hidden]: both norms side by side, embedding first.</summary>
-    public Tensor Joined { get; private set; }
 
     /// <summary>Of the module's block.</summary>
     public BlockSaved Block { get; } = new();
 
     /// <summary>[tokens, hidden]: block output before the module's final norm.</summary>
-    public Tensor Output { get; private set; }
+    public CachedTensor Output { get; } = new();
 
     /// <summary>[tokens]: 1/rms of <see cref="Output"/>.</summary>
     public Tensor OutputInverseRms { get; private set; }
@@ -37,16 +34,15 @@ public sealed class MtpSaved
     public Tensor NormedGradient { get; private set; }
 
     /// <summary>Takes memory for <paramref name="tokens"/> tokens.</summary>
-    public void Allocate(TensorArena arena, MtpModule module, DType type, int tokens)
+    public void Allocate(TensorArena arena, MtpModule module, Recipe recipe, DType type, int tokens)
     {
         int hidden = module.Block.Shape.Hidden;
-        Embedded = arena.Allocate(type, tokens, hidden);
+        Embedded.Allocate(arena, recipe.Residual, type, tokens, hidden);
         EmbeddedInverseRms = arena.Allocate(type, tokens);
-        Previous = arena.Allocate(type, tokens, hidden);
+        Previous.Allocate(arena, recipe.Residual, type, tokens, hidden);
         PreviousInverseRms = arena.Allocate(type, tokens);
-        Joined = arena.Allocate(type, tokens, 2 * hidden);
-        Block.Allocate(arena, module.Block, type, tokens);
-        Output = arena.Allocate(type, tokens, hidden);
+        Block.Allocate(arena, module.Block, recipe, type, tokens);
+        Output.Allocate(arena, recipe.Residual, type, tokens, hidden);
         OutputInverseRms = arena.Allocate(type, tokens);
         Normed = arena.Allocate(type, tokens, hidden);
         NormedGradient = arena.Allocate(type, tokens, hidden);
@@ -81,24 +77,31 @@ public sealed class MtpModule
     public void Forward(ChunkContext chunk, Tensor tokens, Tensor previous, MtpSaved saved)
     {
         IOperations ops = chunk.Operations;
-        Join(chunk, tokens, previous, saved);
         ArenaMark mark = chunk.Scratch.Mark();
-        Tensor x = chunk.Temporary(previous.Rows, previous.Columns);
-        ops.Matrix.Forward(saved.Joined, _join.Prepared, x);
-        Block.Forward(chunk, x, saved.Block, saved.Output);
-        ops.Elementwise.RmsNorm(saved.Output, _finalNorm.Value, Block.Shape.NormEpsilon, saved.Normed, saved.OutputInverseRms);
+        int rows = previous.Rows, hidden = Block.Shape.Hidden;
+        Tensor embedded = saved.Embedded.Begin(chunk);
+        ops.Embedding.Embed(tokens, _embedding.Value, embedded);
+        chunk.Round(embedded);
+        saved.Embedded.Keep(chunk, embedded);
+        Tensor joined = Join(chunk, embedded, saved.Previous.Hold(chunk, previous), saved);
+        Tensor x = chunk.Temporary(rows, hidden), output = saved.Output.Begin(chunk);
+        chunk.Forward(joined, _join, x);
+        Block.Forward(chunk, x, saved.Block, output);
+        saved.Output.Keep(chunk, output);
+        ops.Elementwise.RmsNorm(output, _finalNorm.Value, Block.Shape.NormEpsilon, saved.Normed, saved.OutputInverseRms);
         chunk.Scratch.Release(mark);
     }
 
-    void Join(ChunkContext chunk, Tensor tokens, Tensor previous, MtpSaved saved)
+    /// <summary>[tokens, 2·hidden]: both norms side by side, embedding first.</summary>
+    Tensor Join(ChunkContext chunk, Tensor embedded, Tensor previous, MtpSaved saved)
     {
-        IOperations ops = chunk.Operations;
+        IElementwiseOperations elementwise = chunk.Operations.Elementwise;
         int hidden = Block.Shape.Hidden;
         double epsilon = Block.Shape.NormEpsilon;
-        ops.Embedding.Embed(tokens, _embedding.Value, saved.Embedded);
-        ops.Elementwise.Copy(previous, saved.Previous);
-        ops.Elementwise.RmsNorm(saved.Embedded, _embeddingNorm.Value, epsilon, saved.Joined.SliceColumns(0, hidden), saved.EmbeddedInverseRms);
-        ops.Elementwise.RmsNorm(saved.Previous, _hiddenNorm.Value, epsilon, saved.Joined.SliceColumns(hidden, hidden), saved.PreviousInverseRms);
+        Tensor joined = chunk.Temporary(embedded.Rows, 2 * hidden);
+        elementwise.RmsNorm(embedded, _embeddingNorm.Value, epsilon, joined.SliceColumns(0, hidden), saved.EmbeddedInverseRms);
+        elementwise.RmsNorm(previous, _hiddenNorm.Value, epsilon, joined.SliceColumns(hidden, hidden), saved.PreviousInverseRms);
+        return joined;
     }
 
     /// <summary>
@@ -110,22 +113,24 @@ public sealed class MtpModule
         IOperations ops = chunk.Operations;
         ArenaMark mark = chunk.Scratch.Mark();
         int rows = saved.Output.Rows, hidden = Block.Shape.Hidden;
-        Tensor dx = chunk.Temporary(rows, hidden);
-        ops.Elementwise.RmsNormBackwardInput(saved.NormedGradient, saved.Output, _finalNorm.Value, saved.OutputInverseRms, dx, accumulate: false);
-        ops.Elementwise.RmsNormBackwardWeight(saved.NormedGradient, saved.Output, saved.OutputInverseRms, _finalNorm.View(gradients), accumulate: false);
+        Tensor dx = chunk.Temporary(rows, hidden), output = saved.Output.Restore(chunk);
+        ops.Elementwise.RmsNormBackwardInput(saved.NormedGradient, output, _finalNorm.Value, saved.OutputInverseRms, dx, accumulate: false);
+        ops.Elementwise.RmsNormBackwardWeight(saved.NormedGradient, output, saved.OutputInverseRms, _finalNorm.View(gradients), accumulate: false);
+        chunk.Round(dx);
         Block.BackwardInput(chunk, dx, saved.Block, deferred, dx);
         Block.BackwardWeights(chunk, saved.Block, deferred, gradients, accumulate: false);
 
+        Tensor embedded = saved.Embedded.Restore(chunk), previous = saved.Previous.Restore(chunk), joined = Join(chunk, embedded, previous, saved);
         Tensor dJoined = chunk.Temporary(rows, 2 * hidden);
-        ops.Matrix.BackwardInput(dx, _join.Prepared, dJoined);
-        ops.Matrix.BackwardWeight(dx, saved.Joined, _join.View(gradients), accumulate: false);
+        chunk.BackwardInput(dx, _join, dJoined);
+        chunk.BackwardWeight(dx, joined, _join, gradients, accumulate: false);
         Tensor dEmbeddedNormed = dJoined.SliceColumns(0, hidden), dPreviousNormed = dJoined.SliceColumns(hidden, hidden);
-        ops.Elementwise.RmsNormBackwardWeight(dEmbeddedNormed, saved.Embedded, saved.EmbeddedInverseRms, _embeddingNorm.View(gradients), accumulate: false);
-        ops.Elementwise.RmsNormBackwardWeight(dPreviousNormed, saved.Previous, saved.PreviousInverseRms, _hiddenNorm.View(gradients), accumulate: false);
+        ops.Elementwise.RmsNormBackwardWeight(dEmbeddedNormed, embedded, saved.EmbeddedInverseRms, _embeddingNorm.View(gradients), accumulate: false);
+        ops.Elementwise.RmsNormBackwardWeight(dPreviousNormed, previous, saved.PreviousInverseRms, _hiddenNorm.View(gradients), accumulate: false);
         Tensor dEmbedded = chunk.Temporary(rows, hidden);
-        ops.Elementwise.RmsNormBackwardInput(dEmbeddedNormed, saved.Embedded, _embeddingNorm.Value, saved.EmbeddedInverseRms, dEmbedded, accumulate: false);
+        ops.Elementwise.RmsNormBackwardInput(dEmbeddedNormed, embedded, _embeddingNorm.Value, saved.EmbeddedInverseRms, dEmbedded, accumulate: false);
         ops.Embedding.EmbedBackward(tokens, dEmbedded, _embedding.View(gradients), accumulate: true);
-        ops.Elementwise.RmsNormBackwardInput(dPreviousNormed, saved.Previous, _hiddenNorm.Value, saved.PreviousInverseRms, dPrevious, accumulate: true);
+        ops.Elementwise.RmsNormBackwardInput(dPreviousNormed, previous, _hiddenNorm.Value, saved.PreviousInverseRms, dPrevious, accumulate: true);
         chunk.Scratch.Release(mark);
     }
 }

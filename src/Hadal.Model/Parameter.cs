@@ -83,18 +83,24 @@ public sealed class Parameter
     /// <summary>The region's part of a tensor shaped like this parameter: [rows, columns], or [rows] of a vector.</summary>
     public Tensor View(Tensor whole, PublicRegion region) => (Shape.Count == 3 ? whole.Select(region.Group) : whole).Slice(region.FirstRow, region.Rows);
 
-    internal void Bind(Tensor values, IMatrixOperations matrix)
+    /// <summary>True when the recipe quantises this weight's products: projections, under a recipe that is not float32.</summary>
+    internal bool IsQuantized { get; private set; }
+
+    internal void Bind(Tensor values, IOperations operations, Recipe recipe)
     {
         Value = View(values);
         if (_uses is not ProductUses uses) return;
         var groups = new Tensor[Shape.Count == 3 ? Shape[0] : 1];
         for (int g = 0; g < groups.Length; g++) groups[g] = Shape.Count == 3 ? Value.Select(g) : Value;
-        _prepared = matrix.Prepare(groups, uses);
+        IsQuantized = Kind == ParameterKind.Projection && !(recipe.Forward.IsPlain && recipe.InputGradient.IsPlain && recipe.WeightGradient.IsPlain);
+        _prepared = IsQuantized ? operations.Quantization.Prepare(groups, uses, recipe.Forward.Right) : operations.Matrix.Prepare(groups, uses);
     }
 
-    internal void Refresh(IMatrixOperations matrix)
+    internal void Refresh(IOperations operations)
     {
-        if (_prepared is not null) matrix.Refresh(_prepared);
+        if (_prepared is null) return;
+        if (IsQuantized) operations.Quantization.Refresh(_prepared);
+        else operations.Matrix.Refresh(_prepared);
     }
 
     internal void Release() => _prepared?.Dispose();
@@ -134,7 +140,7 @@ public sealed class ParameterSet : IDisposable
     /// <summary>Brings every prepared weight up to date after the values changed. Allocates nothing.</summary>
     public void Refresh(IOperations operations)
     {
-        foreach (Parameter parameter in _all) parameter.Refresh(operations.Matrix);
+        foreach (Parameter parameter in _all) parameter.Refresh(operations);
     }
 
     /// <inheritdoc/>
@@ -153,10 +159,10 @@ public sealed class ParameterSet : IDisposable
         return parameter;
     }
 
-    internal void Bind()
+    internal void Bind(Recipe recipe)
     {
         _memory = _backend.Allocate(Length * DType.Size());
         Values = Tensor.View(_memory, 0, DType, checked((int)Length));
-        foreach (Parameter parameter in _all) parameter.Bind(Values, _backend.Operations.Matrix);
+        foreach (Parameter parameter in _all) parameter.Bind(Values, _backend.Operations, recipe);
     }
 }

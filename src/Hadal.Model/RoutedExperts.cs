@@ -22,25 +22,25 @@ public sealed class RoutedSaved
     public Tensor BalanceLoss { get; private set; }
 
     /// <summary>[capacity, hidden]: dispatched rows.</summary>
-    public Tensor Rows { get; private set; }
+    public CachedTensor Rows { get; } = new();
 
     /// <summary>[capacity]: gate weight of each row.</summary>
     public Tensor RowWeights { get; private set; }
 
     /// <summary>[capacity, 2·intermediate]: gate, then up, of each row.</summary>
-    public Tensor GateUp { get; private set; }
+    public CachedTensor GateUp { get; } = new();
 
     /// <summary>Takes memory for <paramref name="tokens"/> tokens.</summary>
-    public void Allocate(TensorArena arena, TransformerShape shape, DType type, int tokens)
+    public void Allocate(TensorArena arena, TransformerShape shape, Recipe recipe, DType type, int tokens)
     {
         Movement.Allocate(arena, shape.Gate, tokens);
         Scores = arena.Allocate(type, tokens, shape.Gate.Experts);
         Weights = arena.Allocate(type, tokens, shape.Gate.TopK);
         BalanceGradient = arena.Allocate(type, tokens, shape.Gate.Experts);
         BalanceLoss = arena.Allocate(type, 1);
-        Rows = arena.Allocate(type, Movement.Capacity, shape.Hidden);
+        Rows.Allocate(arena, recipe.ExpertInput, type, Movement.Capacity, shape.Hidden);
         RowWeights = arena.Allocate(type, Movement.Capacity);
-        GateUp = arena.Allocate(type, Movement.Capacity, 2 * shape.ExpertIntermediate);
+        GateUp.Allocate(arena, recipe.SwiGluInput, type, Movement.Capacity, 2 * shape.ExpertIntermediate);
     }
 
     /// <summary>The record's tensors by name.</summary>
@@ -48,8 +48,8 @@ public sealed class RoutedSaved
     [
         new(nameof(Movement.Experts), Movement.Experts), new(nameof(Movement.Counts), Movement.Counts), new(nameof(Movement.Offsets), Movement.Offsets),
         new(nameof(Movement.RowToken), Movement.RowToken), new(nameof(Movement.TokenRow), Movement.TokenRow), new(nameof(Scores), Scores),
-        new(nameof(Weights), Weights), new(nameof(BalanceGradient), BalanceGradient), new(nameof(BalanceLoss), BalanceLoss), new(nameof(Rows), Rows),
-        new(nameof(RowWeights), RowWeights), new(nameof(GateUp), GateUp),
+        new(nameof(Weights), Weights), new(nameof(BalanceGradient), BalanceGradient), new(nameof(BalanceLoss), BalanceLoss), .. Rows.Entries(nameof(Rows)),
+        new(nameof(RowWeights), RowWeights), .. GateUp.Entries(nameof(GateUp)),
     ];
 }
 
@@ -121,36 +121,59 @@ public sealed class RoutedExperts
         IOperations ops = chunk.Operations;
         ArenaMark mark = chunk.Scratch.Mark();
         Tensor logits = chunk.Temporary(x.Rows, _shape.Gate.Experts);
-        ops.Matrix.Forward(x, _gate.Prepared, logits);
+        chunk.Forward(x, _gate, logits);
         ops.Routing.Gate(logits, _bias?.Value ?? default, _shape.Gate, saved.Scores, saved.Movement.Experts, saved.Weights);
         if (chunk.BalanceAlpha > 0)
             ops.Routing.BalanceLoss(saved.Scores, chunk.Sequences, _shape.Gate, chunk.BalanceAlpha, chunk.BalanceWeight, saved.BalanceLoss, saved.BalanceGradient);
         chunk.Scratch.Release(mark);
     }
 
-    /// <summary>Phase dispatch: token rows to their experts.</summary>
-    public void Dispatch(ChunkContext chunk, Tensor x, RoutedSaved saved) =>
-        chunk.Exchange.Dispatch(chunk.Operations, saved.Movement, x, saved.Weights, saved.Rows, saved.RowWeights);
+    /// <summary>
+    /// Phase dispatch: token rows to their experts, as <see cref="Recipe.ExpertInput"/>; where expert parallelism cuts, that is what travels. Returns the rows
+    /// [capacity, hidden] for <see cref="Experts"/>: a temporary, or the record's own.
+    /// </summary>
+    public Tensor Dispatch(ChunkContext chunk, Tensor x, RoutedSaved saved)
+    {
+        Tensor rows = saved.Rows.Begin(chunk);
+        chunk.Exchange.Dispatch(chunk.Operations, saved.Movement, x, saved.Weights, rows, saved.RowWeights);
+        saved.Rows.Keep(chunk, rows, saved.Movement.RowCount, rounded: true);
+        return rows;
+    }
 
-    /// <summary>Phase experts: each row through its expert. <paramref name="y"/> [capacity, hidden].</summary>
-    public void Experts(ChunkContext chunk, RoutedSaved saved, Tensor y)
+    /// <summary>Phase experts: each row through its expert.</summary>
+    /// <param name="chunk">The chunk.</param>
+    /// <param name="saved">The record.</param>
+    /// <param name="rows">[capacity, hidden], from <see cref="Dispatch"/>.</param>
+    /// <param name="y">[capacity, hidden].</param>
+    public void Experts(ChunkContext chunk, RoutedSaved saved, Tensor rows, Tensor y)
     {
         IOperations ops = chunk.Operations;
         ArenaMark mark = chunk.Scratch.Mark();
         ExpertRows movement = saved.Movement;
-        ops.Matrix.GroupedForward(saved.Rows, movement.Offsets, _gateUp.Prepared, saved.GateUp);
+        Tensor gateUp = saved.GateUp.Begin(chunk);
+        chunk.GroupedForward(rows, movement.Offsets, _gateUp, gateUp, ScaleOf(chunk.Recipe.ExpertInput));
+        saved.GateUp.Keep(chunk, gateUp, movement.RowCount);
         Tensor activated = chunk.Temporary(movement.Capacity, _shape.ExpertIntermediate);
-        ops.Elementwise.SwiGlu(saved.GateUp, saved.RowWeights, movement.RowCount, activated);
-        ops.Matrix.GroupedForward(activated, movement.Offsets, _down.Prepared, y);
+        ops.Elementwise.SwiGlu(gateUp, saved.RowWeights, movement.RowCount, activated);
+        chunk.GroupedForward(activated, movement.Offsets, _down, y);
         chunk.Scratch.Release(mark);
     }
 
-    /// <summary>Phase combine: sums each token's expert rows. <paramref name="y"/> [tokens, hidden].</summary>
-    public void Combine(ChunkContext chunk, RoutedSaved saved, Tensor rows, Tensor y) => chunk.Exchange.Combine(chunk.Operations, saved.Movement, rows, y);
+    static Hadal.Numerics.ScaleKind? ScaleOf(QuantizationFormat format) => format.Number == NumberFormat.E4M3 ? format.Scale : null;
 
-    /// <summary>Backward of combine: dy of each row's token. It is dispatch's mirror and uses the same movement.</summary>
-    public void CombineBackward(ChunkContext chunk, Tensor dy, RoutedSaved saved, RoutedDeferred deferred) =>
+    /// <summary>Phase combine: sums each token's expert rows, which travel as <see cref="Recipe.Activations"/>. <paramref name="y"/> [tokens, hidden].</summary>
+    public void Combine(ChunkContext chunk, RoutedSaved saved, Tensor rows, Tensor y)
+    {
+        chunk.Exchange.Combine(chunk.Operations, saved.Movement, rows, y);
+        chunk.Round(y);
+    }
+
+    /// <summary>Backward of combine: dy of each row's token, which travels as <see cref="Recipe.ExpertGradient"/>. It is dispatch's mirror and uses the same movement.</summary>
+    public void CombineBackward(ChunkContext chunk, Tensor dy, RoutedSaved saved, RoutedDeferred deferred)
+    {
         chunk.Exchange.CombineBackward(chunk.Operations, saved.Movement, dy, deferred.RowsGradient);
+        chunk.Carry(deferred.RowsGradient, chunk.Recipe.ExpertGradient, saved.Movement.RowCount);
+    }
 
     /// <summary>Backward of experts: gradient of the dispatched rows and of their gate weights. <paramref name="dRows"/> [capacity, hidden].</summary>
     public void ExpertsBackwardInput(ChunkContext chunk, RoutedSaved saved, RoutedDeferred deferred, Tensor dRows)
@@ -159,10 +182,11 @@ public sealed class RoutedExperts
         ArenaMark mark = chunk.Scratch.Mark();
         ExpertRows movement = saved.Movement;
         Tensor dActivated = chunk.Temporary(movement.Capacity, _shape.ExpertIntermediate);
-        ops.Matrix.GroupedBackwardInput(deferred.RowsGradient, movement.Offsets, _down.Prepared, dActivated);
-        ops.Elementwise.SwiGlu(saved.GateUp, saved.RowWeights, movement.RowCount, deferred.Activated);
-        ops.Elementwise.SwiGluBackward(dActivated, saved.GateUp, saved.RowWeights, movement.RowCount, deferred.GateUpGradient, deferred.RowWeightsGradient);
-        ops.Matrix.GroupedBackwardInput(deferred.GateUpGradient, movement.Offsets, _gateUp.Prepared, dRows);
+        chunk.GroupedBackwardInput(deferred.RowsGradient, movement.Offsets, _down, dActivated, ScaleOf(chunk.Recipe.ExpertGradient));
+        Tensor gateUp = saved.GateUp.Restore(chunk, movement.RowCount);
+        ops.Elementwise.SwiGlu(gateUp, saved.RowWeights, movement.RowCount, deferred.Activated);
+        ops.Elementwise.SwiGluBackward(dActivated, gateUp, saved.RowWeights, movement.RowCount, deferred.GateUpGradient, deferred.RowWeightsGradient);
+        chunk.GroupedBackwardInput(deferred.GateUpGradient, movement.Offsets, _gateUp, dRows);
         chunk.Scratch.Release(mark);
     }
 
@@ -175,17 +199,18 @@ public sealed class RoutedExperts
         chunk.Exchange.DispatchBackward(ops, saved.Movement, dRows, deferred.RowWeightsGradient, dx, dWeights);
         ops.Routing.GateBackward(dWeights, chunk.BalanceAlpha > 0 ? saved.BalanceGradient : default, saved.Scores, saved.Movement.Experts, _shape.Gate,
             deferred.LogitsGradient);
-        ops.Matrix.BackwardInput(deferred.LogitsGradient, _gate.Prepared, dx, accumulate: true);
+        chunk.BackwardInput(deferred.LogitsGradient, _gate, dx, accumulate: true);
         chunk.Scratch.Release(mark);
     }
 
     /// <summary>Weight gradients of experts and gate. <paramref name="x"/> is the normed input of route.</summary>
     public void BackwardWeights(ChunkContext chunk, Tensor x, RoutedSaved saved, RoutedDeferred deferred, Tensor gradients, bool accumulate)
     {
-        IMatrixOperations matrix = chunk.Operations.Matrix;
+        ArenaMark mark = chunk.Scratch.Mark();
         Tensor offsets = saved.Movement.Offsets;
-        matrix.GroupedBackwardWeight(deferred.RowsGradient, deferred.Activated, offsets, _down.View(gradients), accumulate);
-        matrix.GroupedBackwardWeight(deferred.GateUpGradient, saved.Rows, offsets, _gateUp.View(gradients), accumulate);
-        matrix.BackwardWeight(deferred.LogitsGradient, x, _gate.View(gradients), accumulate);
+        chunk.GroupedBackwardWeight(deferred.RowsGradient, deferred.Activated, offsets, _down, gradients, accumulate);
+        chunk.GroupedBackwardWeight(deferred.GateUpGradient, saved.Rows.Restore(chunk, saved.Movement.RowCount), offsets, _gateUp, gradients, accumulate);
+        chunk.BackwardWeight(deferred.LogitsGradient, x, _gate, gradients, accumulate);
+        chunk.Scratch.Release(mark);
     }
 }

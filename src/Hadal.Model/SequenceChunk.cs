@@ -43,7 +43,7 @@ public sealed class SequenceChunk : IDisposable
         _scratch = new TensorArena(model.Backend);
         Context = new ChunkContext
         {
-            Operations = model.Backend.Operations, Scratch = _scratch, DType = type, Exchange = exchange ?? new LocalExpertExchange(),
+            Operations = model.Backend.Operations, Scratch = _scratch, DType = type, Recipe = model.Recipe, Exchange = exchange ?? new LocalExpertExchange(),
             Positions = _arena.Allocate(DType.I32, tokens), Sequences = _arena.Allocate(DType.I32, sequences + 1),
         };
         _tokens = _arena.Allocate(DType.I32, tokens);
@@ -74,7 +74,7 @@ public sealed class SequenceChunk : IDisposable
             if (training || shared is null)
             {
                 shared = new BlockSaved();
-                shared.Allocate(_arena, block, type, tokens);
+                shared.Allocate(_arena, block, model.Recipe, type, tokens);
             }
 
             _saved[layer] = shared;
@@ -84,7 +84,7 @@ public sealed class SequenceChunk : IDisposable
         for (int k = 0; k < _mtpSaved.Length; k++)
         {
             _mtpSaved[k] = new MtpSaved();
-            _mtpSaved[k].Allocate(_arena, model.Mtp[k], type, tokens);
+            _mtpSaved[k].Allocate(_arena, model.Mtp[k], model.Recipe, type, tokens);
         }
 
         if (!training) return;

@@ -24,6 +24,7 @@ public sealed class Transformer : IDisposable
 
     Transformer(IBackend backend, TransformerShape shape, Recipe recipe, DType type, bool bind)
     {
+        recipe.Validate();
         Backend = backend;
         Shape = shape;
         Recipe = recipe;
@@ -50,7 +51,7 @@ public sealed class Transformer : IDisposable
         var mtp = new MtpModule[shape.MtpDepth];
         for (int depth = 0; depth < mtp.Length; depth++) mtp[depth] = new MtpModule(Parameters, shape, depth, _embedding, rotary);
         Mtp = mtp;
-        if (bind) Parameters.Bind();
+        if (bind) Parameters.Bind(recipe);
     }
 
     /// <summary>The parameters a shape has, declared without taking memory: for sizing and for checks before a load.</summary>
@@ -120,7 +121,11 @@ public sealed class Transformer : IDisposable
     }
 
     /// <summary>x[t] = embedding of tokens[t].</summary>
-    public void Embed(ChunkContext chunk, Tensor tokens, Tensor x) => chunk.Operations.Embedding.Embed(tokens, _embedding.Value, x);
+    public void Embed(ChunkContext chunk, Tensor tokens, Tensor x)
+    {
+        chunk.Operations.Embedding.Embed(tokens, _embedding.Value, x);
+        chunk.Round(x);
+    }
 
     /// <summary>Adds the embedding's gradient.</summary>
     public void EmbedBackward(ChunkContext chunk, Tensor tokens, Tensor dx, Tensor gradients) =>
@@ -135,6 +140,7 @@ public sealed class Transformer : IDisposable
     {
         IElementwiseOperations elementwise = chunk.Operations.Elementwise;
         elementwise.RmsNormBackwardInput(dNormed, x, _finalNorm.Value, inverseRms, dx, accumulate: false);
+        chunk.Round(dx);
         elementwise.RmsNormBackwardWeight(dNormed, x, inverseRms, _finalNorm.View(gradients), accumulate: false);
     }
 

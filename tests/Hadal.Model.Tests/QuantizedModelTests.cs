@@ -1,0 +1,128 @@
+using Hadal.Numerics;
+using Hadal.Tensors;
+using Hadal.Tensors.Cpu;
+using Hadal.Tensors.Operations;
+
+namespace Hadal.Model.Tests;
+
+/// <summary>Forward and backward under the recipes: near float32, the same bits everywhere, nothing allocated.</summary>
+public sealed class QuantizedModelTests
+{
+    static readonly TransformerShape Shape = TinyModels.Shape("mtp") with
+    {
+        Hidden = 160, Vocabulary = 77, Heads = 3, QkNopeHeadDim = 20, QkRopeHeadDim = 6, ValueHeadDim = 50, KeyValueLoraRank = 41, QueryLoraRank = 65,
+        DenseIntermediate = 150, ExpertIntermediate = 72, MaxPositions = 128,
+        Gate = new GateParameters(8, 3, 4, 2, GateScoring.Sigmoid, GroupScoring.TopTwoSum, Normalize: true, RoutedScale: 2.5),
+    };
+
+    static readonly LossWeights Weights = new(1.0 / 200, 0.3, 0.001, 0.5);
+
+    static (float[] Gradients, float[] Losses) Run(Recipe recipe, CpuOptions options, TransformerShape? shape = null, int length = 100)
+    {
+        using var backend = new CpuBackend(options);
+        using var model = new Transformer(backend, shape ?? Shape, recipe);
+        Initialization.Normal(model, seed: 9, deviation: 0.08);
+        using var chunk = new SequenceChunk(model, 2, length, training: true);
+        chunk.SetTokens(TinyModels.Tokens(2 * (length + 1), Shape.Vocabulary, 4), length + 1);
+        Tensor gradients = model.Parameters.CreateBuffer(DType.F32);
+        chunk.ForwardBackward(Weights, gradients);
+        return (gradients.AsSpan<float>().ToArray(), [.. chunk.Losses.SelectMany(l => l.AsSpan<float>().ToArray())]);
+    }
+
+    [Theory]
+    [InlineData("bf16", 0.03)]
+    [InlineData("fp8", 0.25)]
+    [InlineData("fp8-block-gradients", 0.25)]
+    [InlineData("fp8-per-tensor", 0.4)]
+    public void Losses_and_gradients_stay_near_those_of_float32(string name, double limit)
+    {
+        // Dense, so that no token changes its expert by a rounding.
+        TransformerShape dense = Shape with { DenseLayers = 2 };
+        var options = new CpuOptions(2, InstructionSets.Best);
+        (float[] gradients, float[] losses) = Run(Recipe.Find(name), options, dense);
+        (float[] exactGradients, float[] exactLosses) = Run(Recipe.Fp32, options, dense);
+        Assert.InRange(RelativeDifference.Frobenius<float>(losses, exactLosses), 1e-6, limit / 10);
+        Assert.InRange(RelativeDifference.Frobenius<float>(gradients, exactGradients), 1e-4, limit);
+    }
+
+    [Theory]
+    [InlineData("bf16")]
+    [InlineData("fp8")]
+    [InlineData("fp8-per-tensor")]
+    public void Gradients_and_losses_have_the_same_bits_on_every_instruction_set_and_any_number_of_threads(string name)
+    {
+        Recipe recipe = Recipe.Find(name);
+        (float[] gradients, float[] losses) = Run(recipe, new CpuOptions(1, InstructionSet.Scalar));
+        Assert.Contains(gradients, g => g != 0);
+        Assert.DoesNotContain(gradients, float.IsNaN);
+        foreach (InstructionSet set in InstructionSets.Available)
+        {
+            foreach (int threads in (int[])[1, 3])
+            {
+                (float[] other, float[] otherLosses) = Run(recipe, new CpuOptions(threads, set));
+                Same(losses, otherLosses, $"{set}, {threads} threads: loss");
+                Same(gradients, other, $"{set}, {threads} threads: gradient");
+            }
+        }
+    }
+
+    [Fact]
+    [Trait("tier", "full")]
+    public void The_modelled_tensor_core_runs_a_step_and_errs_more_without_promotion()
+    {
+        TransformerShape dense = Shape with { DenseLayers = 2, MtpDepth = 0, Layers = 1 };
+        var options = new CpuOptions(2, InstructionSets.Best);
+        float[] exact = Run(Recipe.Fp32, options, dense, 20).Gradients;
+        double promoted = RelativeDifference.Frobenius<float>(Run(Recipe.Fp8TensorCore, options, dense, 20).Gradients, exact);
+        double unpromoted = RelativeDifference.Frobenius<float>(Run(Recipe.Fp8NoPromotion, options, dense, 20).Gradients, exact);
+        Assert.InRange(promoted, 1e-4, 0.3);
+        Assert.InRange(unpromoted, 1e-4, 0.3);
+    }
+
+    [Theory]
+    [InlineData("bf16")]
+    [InlineData("fp8")]
+    public void A_step_allocates_nothing_after_warm_up(string name)
+    {
+        using var backend = new CpuBackend(new CpuOptions(2, InstructionSets.Best));
+        using var model = new Transformer(backend, Shape, Recipe.Find(name));
+        Initialization.Normal(model, seed: 9, deviation: 0.2);
+        using var chunk = new SequenceChunk(model, 2, 100, training: true);
+        int[] tokens = TinyModels.Tokens(2 * 101, Shape.Vocabulary, 4);
+        Tensor gradients = model.Parameters.CreateBuffer(DType.F32);
+        for (int warm = 0; warm < 3; warm++)
+        {
+            chunk.SetTokens(tokens, 101);
+            chunk.ForwardBackward(Weights, gradients);
+            model.Refresh();
+        }
+
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        chunk.SetTokens(tokens, 101);
+        chunk.ForwardBackward(Weights, gradients);
+        model.Refresh();
+        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+    }
+
+    [Fact]
+    public void Records_hold_what_the_recipe_says()
+    {
+        using var backend = new CpuBackend(new CpuOptions(1, InstructionSets.Best));
+        using var model = new Transformer(backend, Shape, Recipe.Fp8);
+        using var chunk = new SequenceChunk(model, 1, 64, training: true);
+        RecordEntry[] entries = [.. chunk.Saved[1].Entries()];
+        RecordEntry Entry(string name) => entries.Single(e => string.Equals(e.Name, name, StringComparison.Ordinal));
+        Assert.Equal(QuantizationFormat.E5M6, Entry("Attention.Output").Format);
+        Assert.Equal(64L * (Shape.Heads * Shape.ValueHeadDim / 2 * 3), Entry("Attention.Output").Bytes);
+        Assert.Equal(DType.E4M3, Entry("Routed.GateUp").Tensor.DType);
+        Assert.Equal(DType.E4M3, Entry("Routed.Rows").Tensor.DType);
+        Assert.Equal(DType.BF16, Entry("Attention.Input").Tensor.DType);
+        Assert.DoesNotContain(entries, e => e.Name.Contains("Normed", StringComparison.Ordinal) || e.Name.Contains("Activated", StringComparison.Ordinal));
+    }
+
+    static void Same(float[] expected, float[] actual, string what)
+    {
+        for (int i = 0; i < expected.Length; i++)
+            if (BitConverter.SingleToInt32Bits(expected[i]) != BitConverter.SingleToInt32Bits(actual[i])) Assert.Fail($"{what} {i} is {actual[i]:R}, expected {expected[i]:R}");
+    }
+}

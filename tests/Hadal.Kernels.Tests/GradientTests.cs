@@ -13,14 +13,28 @@ public sealed class GradientTests
     public void Equals_the_reference(string name)
     {
         KernelCase it = GradientCases.Conformance().Single(c => string.Equals(c.Name, name, StringComparison.Ordinal));
-        for (ulong seed = 1; seed <= 2; seed++)
+        foreach ((ulong seed, int multiprocessors) in ((ulong, int)[])[(1, 3), (2, 4), (3, 1)])
         {
-            CaseResult result = it.Interpret(seed, multiprocessors: 2 + (int)seed);
+            CaseResult result = it.Interpret(seed, multiprocessors);
             Assert.True(result.Passed, result.Detail);
 
             // The interpreter's products are exact: what is left is the rounding of the chunks' sums.
             Assert.InRange(result.Error, 0, 1e-6);
         }
+    }
+
+    /// <summary>Every chunk of every tile belongs to one piece, whatever the number of blocks.</summary>
+    [Theory]
+    [InlineData(5)]
+    [InlineData(7)]
+    [InlineData(16)]
+    public void Balanced_walks_cover_tiles_once(int multiprocessors)
+    {
+        var config = new Fp8GradientConfig { Warpgroups = 1, Waves = 1, TileN = 32, Stages = 2, Balanced = true };
+        CaseResult result = GradientCases.Dense(190, 90, 128 * 9, config, CaseValues.Normal, 31).Interpret(1, multiprocessors);
+        Assert.True(result.Passed, result.Detail);
+        result = GradientCases.Grouped(100, 60, [256, 0, 384, 128], config, 32).Interpret(1, multiprocessors);
+        Assert.True(result.Passed, result.Detail);
     }
 
     [Fact]

@@ -29,6 +29,14 @@ public static class GradientCases
         yield return Grouped(70, 40, [256, 0, 128, 384], small, 14);
         yield return Grouped(70, 72, [0, 128, 0, 0, 640], small with { Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved }, 15);
         yield return Grouped(40, 40, [0, 0], small, 16);
+        Fp8GradientConfig balanced = small with { Balanced = true };
+        yield return Dense(200, 70, 128 * 11, balanced, CaseValues.Normal, 17);
+        yield return Dense(300, 40, 128 * 5, balanced with { LateEpilogue = false, Cluster = 2 }, CaseValues.Normal, 18);
+        yield return Dense(40, 30, 128 * 30, balanced, CaseValues.Normal, 19);
+        yield return Dense(130, 30, 128 * 7, new Fp8GradientConfig { TileN = 32, Stages = 2, Balanced = true }, CaseValues.Normal, 20);
+        yield return Grouped(130, 40, [512, 0, 128, 1024], balanced, 21);
+        yield return Grouped(64, 32, [0, 128, 0, 640, 0], balanced, 22);
+        yield return Grouped(64, 32, [0, 0], balanced, 23);
     }
 
     /// <summary>The published shapes M×N×K, with the chosen configuration and its rivals.</summary>
@@ -41,6 +49,10 @@ public static class GradientCases
     static IEnumerable<Fp8GradientConfig> Rivals()
     {
         var large = new Fp8GradientConfig();
+        yield return large with { Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved, Balanced = true };
+        yield return large with { ScaleOrder = ColumnScaleOrder.Interleaved, Balanced = true };
+        yield return large with { Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved, LateEpilogue = false, Balanced = true };
+        yield return new Fp8GradientConfig { Warpgroups = 3, Waves = 1, Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved, Balanced = true };
         yield return large with { Cluster = 2 };
         yield return large with { Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved };
         yield return large with { Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved, ScalesAhead = 4 };
@@ -70,6 +82,9 @@ public static class GradientCases
 /// <summary>Operands of a weight gradient and its definition in double.</summary>
 sealed class GradientProblem
 {
+    /// <summary>Enough for 1,024 blocks of three warpgroups.</summary>
+    const int FlagWords = 12 * 1024;
+
     readonly GradientShape _shape;
     readonly Fp8GradientConfig _config;
     readonly int[] _tokens;
@@ -110,9 +125,16 @@ sealed class GradientProblem
                 CaseBuffer.Of("b_scale", (long)_chunks * _bStride, PlacedScales),
                 CaseBuffer.Of("d", elements, () => _before.Value),
                 CaseBuffer.Of("offsets", _tokens.Length + 1, Offsets),
+                CaseBuffer.Of("flags", FlagWords, () => new uint[FlagWords]),
             ],
-            Arguments = [a, b, aScale, bScale, new CaseArgument.Address("d"), dense ? new CaseArgument.Word((uint)_k) : new CaseArgument.Address("offsets")],
-            Check = read => Compare(MemoryMarshal.Cast<byte, float>(read("d")), samples),
+            Arguments =
+            [
+                a, b, aScale, bScale, new CaseArgument.Address("d"), dense ? new CaseArgument.Word((uint)_k) : new CaseArgument.Address("offsets"),
+                .. _config.Balanced ? (CaseArgument[])[new CaseArgument.Address("flags")] : [],
+            ],
+            Check = read => read("flags").AsSpan().ContainsAnyExcept((byte)0)
+                ? new CaseResult(false, 0, 0, "A flag was left set: a piece of a tile was not waited for.")
+                : Compare(MemoryMarshal.Cast<byte, float>(read("d")), samples),
             Operations = 2.0 * _shape.M * _shape.N * _tokens.Sum(),
             Bytes = operandBytes + 8.0 * elements,
             Accumulates = true,

@@ -72,6 +72,9 @@ public sealed record Fp8GradientConfig
     /// <summary>A tile is added to D under the first products of the next one.</summary>
     public bool LateEpilogue { get; init; } = true;
 
+    /// <summary>Shares some tiles between two blocks, so that all blocks finish together; see <see cref="Fp8GradientKernel"/> for what that means for the sum.</summary>
+    public bool Balanced { get; init; }
+
     /// <summary>Groups of 8 columns whose scales are read while the product is made; the others are read during promotion.</summary>
     public int ScalesAhead { get; init; }
 
@@ -93,6 +96,9 @@ public sealed record Fp8GradientConfig
     /// <summary>Bytes of a stage.</summary>
     public int StageBytes => 132 * (TileM + TileN);
 
+    /// <summary>Words of flags that a launch on so many blocks needs when it is balanced: zero before the first launch, and left zero.</summary>
+    public int FlagWords(int blocks) => PieceOrder.Words(blocks, this);
+
     /// <summary>Throws when a number is out of range.</summary>
     public void Validate()
     {
@@ -109,5 +115,5 @@ public sealed record Fp8GradientConfig
 
     /// <summary>A short name: what log lines and kernel names say.</summary>
     public override string ToString() =>
-        $"{Warpgroups}x{Waves}x64x{TileN}_s{Stages}_c{Cluster}_g{RasterGroup}_a{ScalesAhead}{(ScaleOrder == ColumnScaleOrder.Interleaved ? "_i" : "")}{(LateEpilogue ? "_late" : "")}";
+        $"{Warpgroups}x{Waves}x64x{TileN}_s{Stages}_c{Cluster}_g{RasterGroup}_a{ScalesAhead}{(ScaleOrder == ColumnScaleOrder.Interleaved ? "_i" : "")}{(LateEpilogue ? "_late" : "")}{(Balanced ? "_balanced" : "")}";
 }

@@ -16,14 +16,15 @@ sealed class Fp8GradientConsumer
     readonly Accumulator _product;
     readonly Fragment[] _sum;
     readonly Register<F32>[] _rowScale, _rowScaleBelow;
-    readonly Register<U32> _columnScales, _previousRow, _previousColumn, _previousGroup;
+    readonly Register<U32> _columnScales, _previousRow, _previousColumn, _previousGroup, _previousEnds;
+    readonly PieceOrder? _order;
     readonly int _groups;
 
     /// <summary>Stands for no tile in <c>_previousColumn</c>.</summary>
     const int None = -1;
 
     public Fp8GradientConsumer(
-        KernelScope kernel, ConsumerScope scope, GradientShape shape, Fp8GradientConfig config, GradientTokens tokens, Pipeline ring, GradientOperands operands, U64 d)
+        KernelScope kernel, ConsumerScope scope, GradientShape shape, Fp8GradientConfig config, GradientTokens tokens, Pipeline ring, GradientOperands operands, U64 d, U64 flags)
     {
         (_scope, _shape, _config) = (scope, shape, config);
         _groups = config.TileN / 8;
@@ -42,8 +43,10 @@ sealed class Fp8GradientConsumer
         _previousRow = scope.Register("previous_row", scope.Constant(0));
         _previousColumn = scope.Register("previous_column", scope.Constant(None));
         _previousGroup = scope.Register("previous_group", scope.Constant(0));
+        _previousEnds = scope.Register("previous_ends", scope.Constant(0));
         _epilogue = new F32Epilogue(scope, d, shape.N, config.TileN, shape.N % (config.TileN * config.Cluster) != 0, accumulate: true);
         _walk = new GradientWalk(kernel, scope, shape, config, tokens);
+        _order = config.Balanced ? new PieceOrder(kernel, scope, config, flags, _walk) : null;
     }
 
     public void Run()
@@ -63,8 +66,9 @@ sealed class Fp8GradientConsumer
                     Chunk(first: false, last: true);
                 },
                 uniform: true);
-            if (_config.LateEpilogue) (_previousRow.Value, _previousColumn.Value, _previousGroup.Value) = (tile.Row, tile.Column, tile.Group);
-            else for (int wave = 0; wave < _config.Waves; wave++) Leave(wave, tile.Row, tile.Column, tile.Group);
+            if (_config.LateEpilogue)
+                (_previousRow.Value, _previousColumn.Value, _previousGroup.Value, _previousEnds.Value) = (tile.Row, tile.Column, tile.Group, tile.Ends);
+            else for (int wave = 0; wave < _config.Waves; wave++) Leave(wave, tile.Row, tile.Column, tile.Group, tile.Ends);
             _walk.Advance();
         });
         if (_config.LateEpilogue)
@@ -151,10 +155,11 @@ sealed class Fp8GradientConsumer
     }
 
     void LeavePrevious(int wave) =>
-        _scope.If(_previousColumn.Value.IsNot(None), () => Leave(wave, _previousRow.Value, _previousColumn.Value, _previousGroup.Value), uniform: true);
+        _scope.If(_previousColumn.Value.IsNot(None), () => Leave(wave, _previousRow.Value, _previousColumn.Value, _previousGroup.Value, _previousEnds.Value), uniform: true);
 
-    void Leave(int wave, U32 row, U32 column, U32 group)
+    void Leave(int wave, U32 row, U32 column, U32 group, U32 ends)
     {
+        if (wave == 0) _order?.Wait(ends);
         U32? end = _shape.M % _config.TileM == 0 ? null : _scope.Constant(_shape.M);
         if (_shape.Groups > 1)
         {
@@ -164,5 +169,6 @@ sealed class Fp8GradientConsumer
         }
 
         _epilogue.Write(_sum[wave], row + (_scope.Index << 6) + 64 * _config.Warpgroups * wave, column, end);
+        if (wave == _config.Waves - 1) _order?.Signal(ends);
     }
 }

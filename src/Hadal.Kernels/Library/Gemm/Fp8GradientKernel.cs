@@ -6,13 +6,16 @@ namespace Hadal.Kernels.Library.Gemm;
 /// <summary>
 /// D[M, N] f32 += A[M, K] e4m3 · B[N, K]ᵀ e4m3, both with a scale each 1×128 along K (the weight gradient dYᵀ·X, K = tokens, report §3.3.2): products of 128 along K
 /// are summed by the tensor cores, multiplied by scale(A row) · scale(B row) rounded to float32, and added in float32 in ascending K; the sum is added to D once.
+/// Balanced, a tile's contraction may be cut in two (more where tiles are few); the pieces are added from the last to the first, so the bits depend on shape,
+/// configuration and number of blocks alone.
 /// Dense, or grouped along K: matrix g of D takes the tokens of group g; an empty group leaves its matrix as it is.
 /// </summary>
 /// <remarks>
 /// The skeleton is that of <see cref="Fp8GemmKernel"/>. A stage also holds the scales of the tile's rows of B: each thread multiplies its two row scales with the
 /// scales of its columns.
 /// Parameters, in order: maps a [M, K], b [N, K] e4m3 (K = all tokens); maps a_scale [⌈K/128⌉, M], b_scale [⌈K/128⌉, N] f32, rows padded to 4 places (b_scale to 16
-/// when interleaved); pointer d [groups, M, N] f32; the tokens (k; or offsets, groups + 1 words, multiples of 128).
+/// when interleaved); pointer d [groups, M, N] f32; the tokens (k; or offsets, groups + 1 words, multiples of 128);
+/// balanced: pointer flags (<see cref="Fp8GradientConfig.FlagWords"/>).
 /// </remarks>
 public static class Fp8GradientKernel
 {
@@ -32,12 +35,13 @@ public static class Fp8GradientKernel
             TensorMap bScale = kernel.TensorMap("b_scale", ElementType.F32, 1, config.TileN);
             U64 d = kernel.Pointer("d", ElementType.F32);
             GradientTokens tokens = GradientTokens.Declare(kernel, shape);
+            U64 flags = config.Balanced ? kernel.Pointer("flags", ElementType.F32) : default;
             var operands = new GradientOperands(
                 new RingOperand(a, config.TileM, config.Cluster > 1), new RingOperand(b, config.TileN), new RingOperand(aScale, 1), new RingOperand(bScale, 1));
             Pipeline ring = kernel.Pipeline("ring", config.Stages, 4 * config.Warpgroups, [operands.A, operands.B, operands.AScale, operands.BScale]);
 
             kernel.Consumers(config.Warpgroups, config.ConsumerRegisters, consumer =>
-                new Fp8GradientConsumer(kernel, consumer, shape, config, tokens, ring, operands, d).Run());
+                new Fp8GradientConsumer(kernel, consumer, shape, config, tokens, ring, operands, d, flags).Run());
 
             kernel.Producer(config.ProducerRegisters, producer =>
             {

@@ -56,6 +56,7 @@ public static class CheckpointWeights
             }
 
             used.Add(tensor.Name);
+            CheckType(entry);
             Tensor destination = tensor.View(model.Parameters.Values);
             CheckShape(entry, destination.Rank == 1 ? [destination.Columns] : [destination.Rows, destination.Columns]);
             if (entry.Type == ElementType.F8E4M3) used.Add(ReadScaled(checkpoint, entry, destination));
@@ -80,8 +81,14 @@ public static class CheckpointWeights
             {
                 if (parameter.Kind == ParameterKind.SelectionBias) continue;
                 TensorEntry? entry = checkpoint.Find(region.Name);
-                if (entry is null) absent.Add(region.Name);
-                else CheckShape(entry, parameter.Shape.Count == 1 ? [region.Rows] : [region.Rows, parameter.Shape[^1]]);
+                if (entry is null)
+                {
+                    absent.Add(region.Name);
+                    continue;
+                }
+
+                CheckType(entry);
+                CheckShape(entry, parameter.Shape.Count == 1 ? [region.Rows] : [region.Rows, parameter.Shape[^1]]);
             }
         }
 
@@ -106,6 +113,15 @@ public static class CheckpointWeights
         if (!name.StartsWith(Prefix, StringComparison.Ordinal)) return false;
         int dot = name.IndexOf('.', Prefix.Length);
         return dot > 0 && int.TryParse(name.AsSpan(Prefix.Length, dot - Prefix.Length), out int layer) && layer >= shape.Layers;
+    }
+
+    static void CheckType(TensorEntry entry)
+    {
+        if (entry.Type is not (ElementType.F64 or ElementType.F32 or ElementType.F16 or ElementType.BF16 or ElementType.F8E4M3))
+        {
+            throw new CheckpointFormatException($"{entry} cannot be a weight.", entry.File,
+                $"Expected F32, BF16, F16, F64, or F8_E4M3 with {entry.Name}_scale_inv: convert the tensor, or take the checkpoint from another place.", entry.Name);
+        }
     }
 
     static void CheckShape(TensorEntry entry, ReadOnlySpan<int> expected)
@@ -134,9 +150,7 @@ public static class CheckpointWeights
                     ReadOnlySpan<double> wide = MemoryMarshal.Cast<byte, double>(bytes);
                     for (int c = 0; c < columns; c++) row[c] = (float)wide[c];
                     break;
-                default:
-                    throw new CheckpointFormatException($"{entry} cannot be a weight", entry.File,
-                        $"Expected F32, BF16, F16, F64, or F8_E4M3 with {entry.Name}_scale_inv.", entry.Name);
+                default: throw new InvalidOperationException($"{entry} was not checked.");
             }
 
             Write(row, destination, r);

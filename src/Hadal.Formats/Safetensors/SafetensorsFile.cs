@@ -112,6 +112,16 @@ public sealed unsafe class SafetensorsFile : IDisposable
         return View(entry, 0, (int)entry.Length);
     }
 
+    /// <summary>The header's JSON, as it is in the file.</summary>
+    internal byte[] ReadHeaderBytes()
+    {
+        Span<byte> prefix = stackalloc byte[8];
+        ReadExactly(_handle, prefix, 0, Path);
+        byte[] json = GC.AllocateUninitializedArray<byte>(SafetensorsHeader.CheckLength(BinaryPrimitives.ReadUInt64LittleEndian(prefix), Length, Path));
+        ReadExactly(_handle, json, 8, Path);
+        return json;
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {

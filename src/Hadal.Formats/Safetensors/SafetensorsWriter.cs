@@ -12,7 +12,7 @@ namespace Hadal.Formats;
 /// <remarks>
 /// Layout: tensors sorted by element size (largest first, so that every tensor is aligned to its elements), then by name; the header is padded with spaces to a multiple of
 /// 8 bytes. The same declarations and bytes make the same file. The metadata have <c>format</c> = <c>pt</c> unless given otherwise, and <see cref="SafetensorsChecksum.Key"/>:
-/// a checksum of the data by which <see cref="SafetensorsChecksum.Verify"/> finds flipped bits; other readers ignore it.
+/// a checksum by which <see cref="SafetensorsChecksum.Verify"/> finds flipped bits; other readers ignore it.
 /// </remarks>
 public sealed class SafetensorsWriter : IDisposable
 {
@@ -22,6 +22,7 @@ public sealed class SafetensorsWriter : IDisposable
     readonly Progress[] _progress;
     readonly Dictionary<string, int> _byName = new(StringComparer.Ordinal);
     readonly long _checksumOffset;
+    readonly ulong _headerChecksum;
     readonly SafeFileHandle _handle;
     bool _committed;
 
@@ -44,7 +45,8 @@ public sealed class SafetensorsWriter : IDisposable
         _partial = path + AtomicFile.PartialSuffix;
         TensorDeclaration[] sorted = [.. tensors.OrderByDescending(t => t.Type.Size()).ThenBy(t => t.Name, StringComparer.Ordinal)];
         byte[] header = BuildHeader(sorted, metadata);
-        _checksumOffset = 8 + header.AsSpan().IndexOf(SafetensorsChecksum.Placeholder);
+        _checksumOffset = 8 + SafetensorsChecksum.Find(header);
+        _headerChecksum = SafetensorsChecksum.OfHeader(header);
         _tensors = new TensorEntry[sorted.Length];
         _progress = new Progress[sorted.Length];
         long offset = 8 + header.Length;
@@ -113,6 +115,7 @@ public sealed class SafetensorsWriter : IDisposable
     {
         ObjectDisposedException.ThrowIf(_handle.IsClosed, this);
         var total = new SafetensorsChecksum();
+        total.Add(_headerChecksum);
         for (int i = 0; i < _tensors.Length; i++)
         {
             if (_progress[i].Written != _tensors[i].Length)
@@ -153,7 +156,7 @@ public sealed class SafetensorsWriter : IDisposable
             if (metadata is null) strings["format"] = "pt";
             else foreach ((string key, string value) in metadata) strings[key] = value;
             strings.Remove(SafetensorsChecksum.Key);
-            // The checksum comes first, so that its placeholder is the first text of its kind.
+            // The checksum comes first, so that it is the first text of its kind.
             json.WriteString(SafetensorsChecksum.Key, SafetensorsChecksum.Placeholder);
             foreach ((string key, string value) in strings) json.WriteString(key, value);
             json.WriteEndObject();

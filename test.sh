@@ -19,9 +19,9 @@ runs the tests of tier 'fast' and then those of tier 'full', and ends with one l
 
 exit codes: 0 every test passed or was skipped by name, 1 something failed, 2 wrong use.
 
-The tier 'soak' (hours) runs on demand, one project at a time, for example:
+The tier 'soak' runs on demand, one project at a time, HADAL_SOAK_SECONDS (default 600) each test, for example:
 
-    artifacts/bin/Hadal.Formats.Tests/release/Hadal.Formats.Tests --filter-trait tier=soak
+    HADAL_SOAK_SECONDS=3600 artifacts/bin/Hadal.Formats.Tests/release/Hadal.Formats.Tests --filter-trait tier=soak
 TEXT
 }
 

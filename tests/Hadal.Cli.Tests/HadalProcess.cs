@@ -50,10 +50,12 @@ static class HadalProcess
     /// <summary>Starts and returns at once; the caller reads, signals and disposes.</summary>
     public static Process Start(Setting setting, params string[] arguments)
     {
+        string hadal = setting.Program ?? Executable;
+
         // A limit on the size of files is the one full disk that needs neither root nor a mount: the write that crosses it fails in the kernel.
         (string program, string[] line) = setting.LargestFileKiB is { } limit
-            ? ("bash", ["-c", $"trap '' XFSZ; ulimit -f {limit}; exec \"$0\" \"$@\"", Executable, .. arguments])
-            : (Executable, arguments);
+            ? ("bash", ["-c", $"trap '' XFSZ; ulimit -f {limit}; exec \"$0\" \"$@\"", hadal, .. arguments])
+            : (hadal, arguments);
         var start = new ProcessStartInfo(program, line)
         {
             UseShellExecute = false,
@@ -118,6 +120,9 @@ sealed record Setting
     public string? Input { get; init; }
 
     public string? Folder { get; init; }
+
+    /// <summary>Another build of the command; null for the one beside the tests.</summary>
+    public string? Program { get; init; }
 
     /// <summary>No file may grow beyond this; null for no limit.</summary>
     public int? LargestFileKiB { get; init; }

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text;
 using Hadal.Numerics;
 
@@ -5,11 +6,11 @@ namespace Hadal.Formats.Tests;
 
 /// <summary>
 /// Valid files, mutated: whatever comes in, the outcome is success or the format's own exception. Mutations are functions of a seed, so a failure names the case that
-/// repeats it. A hang is caught by the runner's time limit, a huge allocation by the bound on allocated bytes.
+/// repeats it. A case that takes ten seconds is a failure, a hang is caught by the runner's time limit, a huge allocation by the bound on allocated bytes.
 /// </summary>
 public sealed class FuzzTests
 {
-    const int Short = 12_000, Long = 1_000_000;
+    const int Short = 12_000;
 
     static readonly byte[] Index = Encoding.UTF8.GetBytes("""{"metadata":{"total_size":12},"weight_map":{"model.a":"model-00001-of-00002.safetensors","model.b":"model-00002-of-00002.safetensors"}}""");
 
@@ -37,16 +38,22 @@ public sealed class FuzzTests
     [Fact]
     public void Mutated_configurations_never_surprise() => FuzzConfigurations(Short, seed: 3);
 
-    [Theory]
+    [Fact]
     [Trait("tier", "soak")]
-    [InlineData(101)]
-    [InlineData(102)]
-    public void Long_runs_never_surprise(int seed)
+    public void Long_safetensors_run() => Soak.Run("safetensors headers and indexes", round =>
     {
-        FuzzFiles(Long, (ulong)seed);
-        FuzzIndexes(Long, (ulong)seed + 1000);
-        FuzzConfigurations(Long, (ulong)seed + 2000);
-    }
+        FuzzFiles(Short, round);
+        FuzzIndexes(Short, round + (1UL << 32));
+        return 2 * Short;
+    });
+
+    [Fact]
+    [Trait("tier", "soak")]
+    public void Long_configuration_run() => Soak.Run("config.json", round =>
+    {
+        FuzzConfigurations(Short, round);
+        return Short;
+    });
 
     static void FuzzFiles(int cases, ulong seed) => Run(cases, seed, File, bytes => SafetensorsFile.ReadHeader(bytes, "fuzz"));
 
@@ -69,7 +76,7 @@ public sealed class FuzzTests
         for (int i = 0; i < cases; i++)
         {
             byte[] mutated = Mutate(valid, new CounterRandom(seed, RandomPurpose.Fuzzing, (uint)i));
-            long before = GC.GetAllocatedBytesForCurrentThread();
+            long before = GC.GetAllocatedBytesForCurrentThread(), began = Stopwatch.GetTimestamp();
             try
             {
                 read(mutated);
@@ -84,6 +91,7 @@ public sealed class FuzzTests
             {
                 Assert.Fail($"seed {seed}, case {i}: {error.GetType().Name} {error.Message}\n{Convert.ToHexString(mutated)}");
             }
+            if (Stopwatch.GetElapsedTime(began).TotalSeconds > 10) Assert.Fail($"seed {seed}, case {i}: took {Stopwatch.GetElapsedTime(began)}\n{Convert.ToHexString(mutated)}");
             long allocated = GC.GetAllocatedBytesForCurrentThread() - before;
             if (allocated > 2_000_000) Assert.Fail($"seed {seed}, case {i}: {allocated} bytes allocated for an input of {mutated.Length}");
         }

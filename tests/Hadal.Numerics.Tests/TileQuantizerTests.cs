@@ -241,6 +241,7 @@ public sealed class TileQuantizerTests
         float[] x = Matrix(4, 256, 7), scales = new float[8];
         E4M3[] codes = new E4M3[1024];
         TileQuantizer.QuantizeRows(x, 4, 256, 256, ScaleKind.Plain, codes, scales);
+        TileQuantizer.DequantizeRows(codes, scales, 4, 256, x, 256);
         long before = GC.GetAllocatedBytesForCurrentThread();
         TileQuantizer.QuantizeRows(x, 4, 256, 256, ScaleKind.Plain, codes, scales);
         TileQuantizer.DequantizeRows(codes, scales, 4, 256, x, 256);

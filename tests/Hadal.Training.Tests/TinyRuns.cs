@@ -1,4 +1,5 @@
 using Hadal.Tensors;
+using Hadal.Tensors.Cpu;
 using Hadal.Tensors.Reference;
 using Hadal.Training.Data;
 
@@ -23,5 +24,10 @@ static class TinyRuns
 
     internal static PreparedRun Prepare(RunConfiguration run) => PreparedRun.Prepare(run, ModelFiles.MtpDepth(run), new Recorder(), cache: null);
 
-    internal static IBackend Backend() => new ReferenceBackend();
+    /// <summary>Both backends by name.</summary>
+    public static TheoryData<string> Backends() => ["reference", "cpu"];
+
+    /// <summary>One of them; threads beyond the machine's are allowed.</summary>
+    internal static IBackend Backend(string name = "reference", int threads = 2) =>
+        name is "cpu" ? new CpuBackend(new CpuOptions(threads, InstructionSets.Best)) : new ReferenceBackend();
 }

@@ -7,21 +7,22 @@ namespace Hadal.Training.Tests;
 
 public sealed class TrainerTests
 {
-    static float[] Train(RunConfiguration run, PreparedRun data, Recorder recorder, out TrainingOutcome outcome, CancellationToken cancel = default)
+    static float[] Train(string name, RunConfiguration run, PreparedRun data, Recorder recorder, out TrainingOutcome outcome, CancellationToken cancel = default)
     {
-        using IBackend backend = TinyRuns.Backend();
+        using IBackend backend = TinyRuns.Backend(name, Math.Max(run.Threads, 2));
         using var trainer = new Trainer(run, data, backend, recorder);
         outcome = trainer.Run(cancel);
         return trainer.Model.Parameters.Values.AsSpan<float>().ToArray();
     }
 
-    [Fact]
-    public void The_loss_falls_and_the_model_is_left_in_the_public_layout()
+    [Theory]
+    [MemberData(nameof(TinyRuns.Backends), MemberType = typeof(TinyRuns))]
+    public void The_loss_falls_and_the_model_is_left_in_the_public_layout(string backendName)
     {
         using var folder = new TemporaryFolder();
         RunConfiguration run = TinyRuns.Configuration(folder, 30) with { Evaluation = new EvaluationConfiguration { Times = 2, Bytes = 200, FinalBytes = 400, Prompts = ["2 + 2 ="], SampleTokens = 3 } };
         var recorder = new Recorder();
-        float[] weights = Train(run, TinyRuns.Prepare(run), recorder, out TrainingOutcome outcome);
+        float[] weights = Train(backendName, run, TinyRuns.Prepare(run), recorder, out TrainingOutcome outcome);
         Assert.Equal(TrainingStatus.Completed, outcome.Status);
         Assert.Equal(30, recorder.Steps.Count);
         Assert.Equal(30 * 3 * 2 * 24, outcome.Tokens);
@@ -33,21 +34,22 @@ public sealed class TrainerTests
         Assert.Single(recorder.Samples);
         Assert.All(recorder.Steps, s => Assert.True(s.MaxViolation >= 0));
 
-        using IBackend backend = TinyRuns.Backend();
+        using IBackend backend = TinyRuns.Backend(backendName);
         using LoadedModel loaded = ModelLoader.Load(folder.Path, backend, Recipe.Fp32);
         Assert.Empty(loaded.Warnings);
         Assert.Equal(weights, loaded.Model.Parameters.Values.AsSpan<float>().ToArray());
     }
 
-    [Fact]
-    public void Interrupted_anywhere_and_continued_it_gives_the_same_bits()
+    [Theory]
+    [MemberData(nameof(TinyRuns.Backends), MemberType = typeof(TinyRuns))]
+    public void Interrupted_anywhere_and_continued_it_gives_the_same_bits(string backendName)
     {
         using var one = new TemporaryFolder();
         using var two = new TemporaryFolder();
         RunConfiguration run = TinyRuns.Configuration(one, 9);
         PreparedRun data = TinyRuns.Prepare(run);
         var undisturbed = new Recorder();
-        float[] expected = Train(run, data, undisturbed, out _);
+        float[] expected = Train(backendName, run, data, undisturbed, out _);
 
         RunConfiguration again = run with { Output = two.Path, Threads = 3, Checkpoint = new CheckpointConfiguration { Every = 4 } };
         var losses = new List<double>();
@@ -59,7 +61,7 @@ public sealed class TrainerTests
             using var cancel = new CancellationTokenSource();
             int left = 1 + (stops * 2 % 3);
             var recorder = new Recorder { OnStep = _ => { if (--left == 0) cancel.Cancel(); } };
-            actual = Train(again, data, recorder, out outcome, cancel.Token);
+            actual = Train(backendName, again, data, recorder, out outcome, cancel.Token);
             losses.AddRange(recorder.Steps.Select(s => s.Loss));
             Assert.True(++stops < 20);
         }
@@ -69,58 +71,62 @@ public sealed class TrainerTests
         Assert.Equal(expected, actual);
     }
 
-    [Fact]
-    public void A_process_that_died_between_checkpoints_repeats_the_steps_with_the_same_bits()
+    [Theory]
+    [MemberData(nameof(TinyRuns.Backends), MemberType = typeof(TinyRuns))]
+    public void A_process_that_died_between_checkpoints_repeats_the_steps_with_the_same_bits(string backendName)
     {
         using var one = new TemporaryFolder();
         using var two = new TemporaryFolder();
         RunConfiguration run = TinyRuns.Configuration(one, 7);
         PreparedRun data = TinyRuns.Prepare(run);
-        float[] expected = Train(run, data, new Recorder(), out _);
+        float[] expected = Train(backendName, run, data, new Recorder(), out _);
 
         RunConfiguration again = run with { Output = two.Path, Checkpoint = new CheckpointConfiguration { Every = 2 } };
         var dying = new Recorder { OnStep = s => { if (s.Step == 5) throw new InvalidOperationException("killed"); } };
-        Assert.Throws<InvalidOperationException>(() => Train(again, data, dying, out _));
+        Assert.Throws<InvalidOperationException>(() => Train(backendName, again, data, dying, out _));
         var resumed = new Recorder();
-        Assert.Equal(expected, Train(again, data, resumed, out _));
+        Assert.Equal(expected, Train(backendName, again, data, resumed, out _));
         Assert.Equal(5, resumed.Steps[0].Step);
     }
 
-    [Fact]
-    public void A_damaged_newest_checkpoint_falls_back_to_the_one_before_with_the_same_bits()
+    [Theory]
+    [MemberData(nameof(TinyRuns.Backends), MemberType = typeof(TinyRuns))]
+    public void A_damaged_newest_checkpoint_falls_back_to_the_one_before_with_the_same_bits(string backendName)
     {
         using var one = new TemporaryFolder();
         RunConfiguration run = TinyRuns.Configuration(one, 6) with { Checkpoint = new CheckpointConfiguration { Every = 2 } };
         PreparedRun data = TinyRuns.Prepare(run);
-        float[] expected = Train(run, data, new Recorder(), out _);
+        float[] expected = Train(backendName, run, data, new Recorder(), out _);
         string newest = Path.Combine(one.Path, "checkpoints", "step-00000006", "training-state.safetensors");
         byte[] bytes = File.ReadAllBytes(newest);
         bytes[bytes.Length / 2] ^= 0x10;
         File.WriteAllBytes(newest, bytes);
         var recorder = new Recorder();
-        Assert.Equal(expected, Train(run, data, recorder, out _));
+        Assert.Equal(expected, Train(backendName, run, data, recorder, out _));
         Assert.Contains("is damaged", Assert.Single(recorder.Warnings), StringComparison.Ordinal);
         Assert.Equal([5, 6], recorder.Steps.Select(s => s.Step));
     }
 
-    [Fact]
-    public void State_of_another_run_is_refused()
+    [Theory]
+    [MemberData(nameof(TinyRuns.Backends), MemberType = typeof(TinyRuns))]
+    public void State_of_another_run_is_refused(string backendName)
     {
         using var folder = new TemporaryFolder();
         RunConfiguration run = TinyRuns.Configuration(folder, 2);
         PreparedRun data = TinyRuns.Prepare(run);
-        Train(run, data, new Recorder(), out _);
-        var exception = Assert.Throws<TrainingStateException>(() => Train(run with { Optimizer = run.Optimizer with { Beta2 = 0.99 } }, data, new Recorder(), out _));
+        Train(backendName, run, data, new Recorder(), out _);
+        var exception = Assert.Throws<TrainingStateException>(() => Train(backendName, run with { Optimizer = run.Optimizer with { Beta2 = 0.99 } }, data, new Recorder(), out _));
         Assert.Contains("there \"beta2\": 0.95, here \"beta2\": 0.99", exception.Message, StringComparison.Ordinal);
-        Assert.Throws<TrainingStateException>(() => Train(run with { Model = run.Model with { Preset = "nano" } }, data, new Recorder(), out _));
+        Assert.Throws<TrainingStateException>(() => Train(backendName, run with { Model = run.Model with { Preset = "nano" } }, data, new Recorder(), out _));
     }
 
-    [Fact]
-    public void A_loss_that_is_not_a_number_stops_before_the_update()
+    [Theory]
+    [MemberData(nameof(TinyRuns.Backends), MemberType = typeof(TinyRuns))]
+    public void A_loss_that_is_not_a_number_stops_before_the_update(string backendName)
     {
         using var folder = new TemporaryFolder();
         RunConfiguration run = TinyRuns.Configuration(folder, 5);
-        using IBackend backend = TinyRuns.Backend();
+        using IBackend backend = TinyRuns.Backend(backendName);
         using var trainer = new Trainer(run, TinyRuns.Prepare(run), backend, new Recorder());
         Parameter norm = trainer.Model.Parameters.All.First(p => p.Kind == ParameterKind.Norm);
         norm.Value.AsSpan<float>()[0] = float.NaN;
@@ -131,13 +137,14 @@ public sealed class TrainerTests
         Assert.False(Directory.Exists(Path.Combine(folder.Path, "checkpoints")));
     }
 
-    [Fact]
-    public void Bits_per_byte_do_not_depend_on_how_windows_are_batched_and_agree_with_single_windows()
+    [Theory]
+    [MemberData(nameof(TinyRuns.Backends), MemberType = typeof(TinyRuns))]
+    public void Bits_per_byte_do_not_depend_on_how_windows_are_batched_and_agree_with_single_windows(string backendName)
     {
         using var folder = new TemporaryFolder();
         RunConfiguration run = TinyRuns.Configuration(folder, 1);
         PreparedRun data = TinyRuns.Prepare(run);
-        using IBackend backend = TinyRuns.Backend();
+        using IBackend backend = TinyRuns.Backend(backendName);
         using Transformer model = ModelFiles.Create(run, data.Tokenizer, backend);
         HeldOutText text = data.HeldOut[0].Take(300);
         using var wide = new Evaluator(model, 24, 5);

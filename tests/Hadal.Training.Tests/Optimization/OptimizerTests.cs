@@ -17,15 +17,13 @@ public sealed class OptimizerTests
         return model;
     }
 
+    public static MatrixTheoryData<string, int> Trees() => new(["reference", "cpu"], [1, 2, 5, 8, 13]);
+
     [Theory]
-    [InlineData(1)]
-    [InlineData(2)]
-    [InlineData(5)]
-    [InlineData(8)]
-    [InlineData(13)]
-    public void Gradients_add_along_the_fixed_tree(int microBatches)
+    [MemberData(nameof(Trees))]
+    public void Gradients_add_along_the_fixed_tree(string backendName, int microBatches)
     {
-        using IBackend backend = TinyRuns.Backend();
+        using IBackend backend = TinyRuns.Backend(backendName);
         using Transformer model = Model(backend);
         var tree = new GradientTree(model.Parameters, microBatches);
         var random = new CounterRandom(1, RandomPurpose.TestData);
@@ -44,10 +42,11 @@ public sealed class OptimizerTests
         }
     }
 
-    [Fact]
-    public void Norms_are_not_decayed_and_selection_biases_are_not_touched()
+    [Theory]
+    [MemberData(nameof(TinyRuns.Backends), MemberType = typeof(TinyRuns))]
+    public void Norms_are_not_decayed_and_selection_biases_are_not_touched(string backendName)
     {
-        using IBackend backend = TinyRuns.Backend();
+        using IBackend backend = TinyRuns.Backend(backendName);
         using Transformer model = Model(backend);
         Parameter bias = model.Parameters.All.First(p => p.Kind == ParameterKind.SelectionBias);
         backend.Operations.Elementwise.Fill(bias.Value, 0.25);
@@ -64,10 +63,11 @@ public sealed class OptimizerTests
         }
     }
 
-    [Fact]
-    public void A_long_gradient_is_clipped_to_norm_one()
+    [Theory]
+    [MemberData(nameof(TinyRuns.Backends), MemberType = typeof(TinyRuns))]
+    public void A_long_gradient_is_clipped_to_norm_one(string backendName)
     {
-        using IBackend backend = TinyRuns.Backend();
+        using IBackend backend = TinyRuns.Backend(backendName);
         using Transformer model = Model(backend);
         var optimizer = new AdamWOptimizer(backend, model.Parameters, new AdamWParameters(0.9, 0.95, 1e-8, 0), 1);
         Tensor gradient = model.Parameters.CreateBuffer(DType.F32);
@@ -82,11 +82,12 @@ public sealed class OptimizerTests
         Assert.Equal(model.Parameters.All[3].Name, optimizer.FindNonFinite(backend.Operations, gradient));
     }
 
-    [Fact]
-    public void The_average_is_the_same_however_fast_the_step_is()
+    [Theory]
+    [MemberData(nameof(TinyRuns.Backends), MemberType = typeof(TinyRuns))]
+    public void The_average_is_the_same_however_fast_the_step_is(string backendName)
     {
         const int Length = 100_003, Updates = 20;
-        using IBackend backend = TinyRuns.Backend();
+        using IBackend backend = TinyRuns.Backend(backendName);
         using var memory = new HostMemory(Length * sizeof(float));
         Tensor weights = Tensor.View(memory, 0, DType.F32, Length);
         float[] Run(bool wait)
@@ -110,13 +111,14 @@ public sealed class OptimizerTests
         Assert.Equal(expected, slow[^1], 1e-4);
     }
 
-    [Fact]
-    public void Unfilled_places_are_never_targets()
+    [Theory]
+    [MemberData(nameof(TinyRuns.Backends), MemberType = typeof(TinyRuns))]
+    public void Unfilled_places_are_never_targets(string backendName)
     {
         using var folder = new TemporaryFolder();
         RunConfiguration run = TinyRuns.Configuration(folder, 1);
         PreparedRun data = TinyRuns.Prepare(run);
-        using IBackend backend = TinyRuns.Backend();
+        using IBackend backend = TinyRuns.Backend(backendName);
         using Transformer model = ModelFiles.Create(run, data.Tokenizer, backend);
         using var chunk = new SequenceChunk(model, 2, 4, training: false);
         int[] rows = [5, 6, 7, -1, -1, -1, 5, 6, 7, 8, 9, 10];

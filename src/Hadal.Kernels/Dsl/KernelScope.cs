@@ -23,15 +23,17 @@ public static class KernelBuilder
     /// <param name="body">What the kernel does.</param>
     /// <param name="cluster">Blocks of a cluster: 1 or 2.</param>
     /// <param name="blocksPerMultiprocessor">Blocks that must fit a multiprocessor at once.</param>
-    public static Kernel Define(string name, int threads, Action<KernelScope> body, int cluster = 1, int blocksPerMultiprocessor = 1)
+    public static Kernel Define(string name, int threads, Action<KernelScope> body, int cluster = 1, int blocksPerMultiprocessor = 1, [CallerFilePath] string file = "", [CallerLineNumber] int line = 0)
     {
         ArgumentNullException.ThrowIfNull(body);
         if (name.Length == 0 || !name.All(c => char.IsAsciiLetterOrDigit(c) || c == '_'))
             throw new ArgumentException($"Kernel name '{name}' is not a PTX identifier: use letters, digits and underscores.", nameof(name));
         var recorder = new Recorder();
+        recorder.At(file, line);
+        SourceLine source = recorder.Line;
         var scope = new KernelScope(recorder, threads, cluster);
         body(scope);
-        return scope.Finish(name) with { BlocksPerMultiprocessor = blocksPerMultiprocessor };
+        return scope.Finish(name) with { BlocksPerMultiprocessor = blocksPerMultiprocessor, Source = source };
     }
 }
 
@@ -85,7 +87,7 @@ public sealed class KernelScope : ThreadScope
     public U64 Pointer(string name, ElementType element, [CallerFilePath] string file = "", [CallerLineNumber] int line = 0)
     {
         Recorder.At(file, line);
-        int index = Add(new PointerParameter(name, element));
+        int index = Add(new PointerParameter(name, element) { Source = Recorder.Line });
         return new U64(Recorder, Recorder.Emit(ScalarType.U64, r => new ReadParameter(r, index)));
     }
 
@@ -93,22 +95,24 @@ public sealed class KernelScope : ThreadScope
     public U32 Word(string name, [CallerFilePath] string file = "", [CallerLineNumber] int line = 0)
     {
         Recorder.At(file, line);
-        int index = Add(new ScalarParameter(name, ScalarType.U32));
+        int index = Add(new ScalarParameter(name, ScalarType.U32) { Source = Recorder.Line });
         return new U32(Recorder, Recorder.Emit(ScalarType.U32, r => new ReadParameter(r, index)));
     }
 
     /// <summary>Declares a tensor map parameter of two dimensions; box sizes are in elements.</summary>
-    public TensorMap TensorMap(string name, ElementType element, int boxRows, int boxColumns, Swizzle swizzle = Swizzle.None)
+    public TensorMap TensorMap(string name, ElementType element, int boxRows, int boxColumns, Swizzle swizzle = Swizzle.None, [CallerFilePath] string file = "", [CallerLineNumber] int line = 0)
     {
-        var declaration = new TensorMapParameter(name, element, boxColumns, boxRows, swizzle);
+        Recorder.At(file, line);
+        var declaration = new TensorMapParameter(name, element, boxColumns, boxRows, swizzle) { Source = Recorder.Line };
         return new TensorMap(Add(declaration), declaration);
     }
 
     /// <summary>Reserves shared memory.</summary>
-    public SharedRegion Shared(string name, int bytes, int alignment = 16)
+    public SharedRegion Shared(string name, int bytes, int alignment = 16, [CallerFilePath] string file = "", [CallerLineNumber] int line = 0)
     {
+        Recorder.At(file, line);
         int at = (_sharedBytes + alignment - 1) / alignment * alignment;
-        var region = new SharedRegion(name, at, bytes, alignment);
+        var region = new SharedRegion(name, at, bytes, alignment) { Source = Recorder.Line };
         _regions.Add(region);
         _sharedBytes = at + bytes;
         return region;
@@ -137,7 +141,7 @@ public sealed class KernelScope : ThreadScope
     {
         int first = NextWarpgroup(warpgroups, file, line);
         Block block = Recorder.Capture(() => body(new ConsumerScope(this, first)));
-        _roles.Add(new Role("consumer", first, warpgroups, registers, block));
+        _roles.Add(new Role("consumer", first, warpgroups, registers, block) { Source = Recorder.Line });
     }
 
     /// <summary>Code for the one thread of a warpgroup that issues copies.</summary>
@@ -145,7 +149,7 @@ public sealed class KernelScope : ThreadScope
     {
         int first = NextWarpgroup(1, file, line);
         Block block = Recorder.Capture(() => If(ThreadIndex.Is(128 * first), () => body(new ProducerScope(this)), file: file, line: line));
-        _roles.Add(new Role("producer", first, 1, registers, block));
+        _roles.Add(new Role("producer", first, 1, registers, block) { Source = Recorder.Line });
     }
 
     /// <summary>The kernel without roles, as a scope that may multiply: all its threads are one or more warpgroups.</summary>

@@ -32,11 +32,14 @@ public sealed class Pipeline
     readonly RingOperand[] _operands;
     readonly List<int> _producerSlots = [], _consumerSlots = [];
     readonly string _name;
+    readonly SourceLine _source;
 
     internal Pipeline(KernelScope kernel, string name, int stages, int consumerWarps, ReadOnlySpan<RingOperand> operands)
     {
         if (stages < 1) throw new ArgumentException($"Ring '{name}' has {stages} stages: it needs at least one.");
         _name = name;
+        _source = kernel.Recorder.Line;
+        (string file, int line) = (_source.File, _source.Line);
         _operands = operands.ToArray();
         Stages = stages;
         ConsumerWarps = consumerWarps;
@@ -50,11 +53,11 @@ public sealed class Pipeline
             if (boxRows != operand.Rows)
                 throw new ArgumentException($"Ring '{name}': map '{operand.Map.Declaration.Name}' brings {boxRows} rows a stage, the operand has {operand.Rows}: choose the box rows to match.");
             int alignment = operand.Map.Declaration.Swizzle == Swizzle.Bytes128 ? 1024 : 128;
-            Regions[i] = kernel.Shared($"{name}.{operand.Map.Declaration.Name}", stages * operand.BytesPerStage, alignment);
+            Regions[i] = kernel.Shared($"{name}.{operand.Map.Declaration.Name}", stages * operand.BytesPerStage, alignment, file, line);
         }
 
-        Full = kernel.Shared(name + ".full", 8 * stages, 8);
-        Empty = kernel.Shared(name + ".empty", 8 * stages, 8);
+        Full = kernel.Shared(name + ".full", 8 * stages, 8, file, line);
+        Empty = kernel.Shared(name + ".empty", 8 * stages, 8, file, line);
         kernel.If(kernel.ThreadIndex.Is(0), () =>
         {
             for (int stage = 0; stage < stages; stage++)
@@ -64,9 +67,9 @@ public sealed class Pipeline
             }
 
             kernel.Recorder.Emit(new FenceBarrierInitialize());
-        });
-        if (kernel.Cluster > 1) kernel.ClusterSync();
-        else kernel.Sync();
+        }, file: file, line: line);
+        if (kernel.Cluster > 1) kernel.ClusterSync(file, line);
+        else kernel.Sync(file, line);
     }
 
     /// <summary>Stages of the ring.</summary>
@@ -100,7 +103,7 @@ public sealed class Pipeline
     internal int NewConsumerSlot(Recorder recorder) => Add(_consumerSlots, recorder.NewSlot());
 
     internal PipelineDeclaration Declaration() => new(
-        _name, Stages, BytesPerStage, ConsumerWarps * Peers, Full.ByteOffset, Empty.ByteOffset, new Sequence<int>([.. _producerSlots]), new Sequence<int>([.. _consumerSlots]));
+        _name, Stages, BytesPerStage, ConsumerWarps * Peers, Full.ByteOffset, Empty.ByteOffset, new Sequence<int>([.. _producerSlots]), new Sequence<int>([.. _consumerSlots])) { Source = _source };
 
     static int Add(List<int> list, int slot)
     {
@@ -334,10 +337,10 @@ public sealed class ReadSlot : IDisposable
     internal ReadSlot(RingConsumer consumer, int slot) => (_consumer, _slot) = (consumer, slot);
 
     /// <summary>The matrix in this stage.</summary>
-    public MatrixOperand this[RingMatrix matrix] => new(_consumer.Descriptor(matrix), matrix.Operand.Map.Declaration.Element, [_slot]);
+    public MatrixOperand this[RingMatrix matrix] => new(Open()._consumer.Descriptor(matrix), matrix.Operand.Map.Declaration.Element, [_slot]);
 
     /// <summary>The shared-memory address of the vector in this stage.</summary>
-    public U32 this[RingVector vector] => _consumer.Address(vector);
+    public U32 this[RingVector vector] => Open()._consumer.Address(vector);
 
     /// <summary>Gives the stage back and moves on.</summary>
     public void Dispose()
@@ -345,6 +348,12 @@ public sealed class ReadSlot : IDisposable
         if (_closed) return;
         _closed = true;
         _consumer.Signal(_consumer.Leave(), _slot);
+    }
+
+    ReadSlot Open()
+    {
+        ObjectDisposedException.ThrowIf(_closed, this);
+        return this;
     }
 }
 

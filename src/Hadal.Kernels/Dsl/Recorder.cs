@@ -9,6 +9,9 @@ sealed class Recorder
     int _values, _variables, _fragments, _slots;
     SourceLine _line;
 
+    /// <summary>The C# line noted last.</summary>
+    public SourceLine Line => _line;
+
     /// <summary>Notes the C# line that following operations come from. Operators cannot know theirs and take the line noted last.</summary>
     public void At(string file, int line) => _line = new SourceLine(Path.GetFileName(file), line);
 

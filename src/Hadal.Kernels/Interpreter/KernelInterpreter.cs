@@ -12,6 +12,9 @@ public sealed record InterpreterOptions
 
     /// <summary>Arithmetic of matrix instructions.</summary>
     public IAccumulationModel Accumulation { get; init; } = new ExactAccumulation();
+
+    /// <summary>Verify the kernel before it runs. Off only where a hazard is to be seen at run time.</summary>
+    public bool Verify { get; init; } = true;
 }
 
 /// <summary>
@@ -45,10 +48,12 @@ public sealed partial class KernelInterpreter
 
     /// <summary>Runs a kernel over <paramref name="blocks"/> blocks. Clusters run one after the other, the blocks of one together.</summary>
     /// <exception cref="KernelHazardException">The run has a hazard.</exception>
+    /// <exception cref="Verify.KernelVerificationException">The kernel does not verify.</exception>
     public static void Run(Kernel kernel, int blocks, SimulatedMemory memory, IReadOnlyList<LaunchArgument> arguments, InterpreterOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(kernel);
         ArgumentNullException.ThrowIfNull(memory);
+        if (options?.Verify != false) Hadal.Kernels.Verify.KernelVerifier.Require(kernel);
         LaunchCheck.Arguments(kernel, arguments);
         if (blocks < 1 || blocks % kernel.ClusterSize != 0)
             throw new ArgumentException($"Kernel {kernel.Name} was launched on {blocks} blocks; its clusters have {kernel.ClusterSize}: launch a positive multiple.");

@@ -31,7 +31,11 @@ public sealed record Loop(Block Test, Value Condition, Block Body, bool Uniform)
 
 /// <summary>What a run of consecutive warpgroups does.</summary>
 /// <param name="Registers">Registers per thread (multiple of 8, 24 … 240), or 0 to keep the launch's.</param>
-public sealed record Role(string Name, int FirstWarpgroup, int Warpgroups, int Registers, Block Body);
+public sealed record Role(string Name, int FirstWarpgroup, int Warpgroups, int Registers, Block Body)
+{
+    /// <summary>The C# line that declared it.</summary>
+    public SourceLine Source { get; init; }
+}
 
 /// <summary>Splits the block: each warpgroup runs the body of its role. Warpgroup (u32) is the index of the thread's warpgroup, the same in a warp.</summary>
 public sealed record RoleSwitch(Value Warpgroup, Sequence<Role> Roles) : Operation

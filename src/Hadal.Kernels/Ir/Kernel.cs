@@ -1,7 +1,11 @@
 namespace Hadal.Kernels.Ir;
 
 /// <summary>A parameter of a kernel.</summary>
-public abstract record KernelParameter(string Name);
+public abstract record KernelParameter(string Name)
+{
+    /// <summary>The C# line that declared it.</summary>
+    public SourceLine Source { get; init; }
+}
 
 /// <summary>A u32 or f32 scalar.</summary>
 public sealed record ScalarParameter(string Name, ScalarType Type) : KernelParameter(Name);
@@ -20,10 +24,18 @@ public sealed record TensorMapParameter(string Name, ElementType Element, int Bo
 /// A ring of shared-memory stages filled by TMA. full[s] at FullOffset + 8s counts one arrival and BytesPerStage bytes; empty[s] at EmptyOffset + 8s counts
 /// ConsumerArrivals. A block's consumers and, with a cluster, its peers' consumers arrive on it.
 /// </summary>
-public sealed record PipelineDeclaration(string Name, int Stages, int BytesPerStage, int ConsumerArrivals, int FullOffset, int EmptyOffset, Sequence<int> ProducerSlots, Sequence<int> ConsumerSlots);
+public sealed record PipelineDeclaration(string Name, int Stages, int BytesPerStage, int ConsumerArrivals, int FullOffset, int EmptyOffset, Sequence<int> ProducerSlots, Sequence<int> ConsumerSlots)
+{
+    /// <summary>The C# line that declared it.</summary>
+    public SourceLine Source { get; init; }
+}
 
 /// <summary>A named stretch of dynamic shared memory.</summary>
-public sealed record SharedRegion(string Name, int ByteOffset, int Bytes, int Alignment);
+public sealed record SharedRegion(string Name, int ByteOffset, int Bytes, int Alignment)
+{
+    /// <summary>The C# line that reserved it.</summary>
+    public SourceLine Source { get; init; }
+}
 
 /// <summary>A kernel: what is printed, verified and interpreted.</summary>
 /// <param name="Name">Specification of what it computes; the entry's name in PTX.</param>
@@ -45,6 +57,9 @@ public sealed record Kernel(
 
     /// <summary>Dynamic shared memory a block may have on sm_90: 227 KB.</summary>
     public const int MaximumSharedBytes = 232448;
+
+    /// <summary>The C# line that defined it.</summary>
+    public SourceLine Source { get; init; }
 
     /// <summary>The readable text form: one operation a line, blocks indented.</summary>
     public override string ToString() => IrText.Write(this);

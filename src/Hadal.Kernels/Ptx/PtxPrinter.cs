@@ -22,10 +22,12 @@ public sealed partial class PtxPrinter
 
     PtxPrinter(Kernel kernel) => _kernel = kernel;
 
-    /// <summary>The PTX text of a kernel, ASCII, ending in a newline.</summary>
-    public static string Print(Kernel kernel)
+    /// <summary>The PTX text of a kernel, ASCII, ending in a newline. The kernel is verified first, unless told otherwise.</summary>
+    /// <exception cref="Verify.KernelVerificationException">The kernel does not verify.</exception>
+    public static string Print(Kernel kernel, bool verify = true)
     {
         ArgumentNullException.ThrowIfNull(kernel);
+        if (verify) Verify.KernelVerifier.Require(kernel);
         return new PtxPrinter(kernel).Run();
     }
 

@@ -50,7 +50,7 @@ public sealed class GoldenTests
     static IEnumerable<(string Name, Func<Kernel> Build)> Kernels() =>
         LadderRung.All.Select(r => (r.ToString(), (Func<Kernel>)(() => r.Build(new MatrixShape(96, 80, 256)))));
 
-    static string Root()
+    internal static string Root()
     {
         string? folder = AppContext.BaseDirectory;
         while (folder is not null && !File.Exists(Path.Combine(folder, "Hadal.slnx"))) folder = Path.GetDirectoryName(folder);

@@ -51,6 +51,19 @@ public sealed class VerifierTests
     }
 
     [Fact]
+    public void Every_operation_has_its_rules()
+    {
+        string source = Path.Combine(GoldenTests.Root(), "src", "Hadal.Kernels");
+        string Text(string folder, string pattern) => string.Concat(Directory.EnumerateFiles(Path.Combine(source, folder), pattern).Select(File.ReadAllText));
+        string verifier = Text("Verify", "TypeRules.cs"), printer = Text("Ptx", "*.cs"), interpreter = Text("Interpreter", "*.cs");
+        Type[] operations = [.. typeof(Operation).Assembly.GetTypes().Where(t => t.IsSubclassOf(typeof(Operation)))];
+        Assert.True(operations.Length > 40);
+        foreach (Type operation in operations)
+            foreach ((string where, string text) in new[] { ("verifier", verifier), ("printer", printer), ("interpreter", interpreter) })
+                Assert.True(System.Text.RegularExpressions.Regex.IsMatch(text, $@"\b{operation.Name}\b"), $"The {where} has no rule for {operation.Name}.");
+    }
+
+    [Fact]
     public void A_block_has_whole_warps()
     {
         int line = Specimen.Here(); Kernel kernel = KernelBuilder.Define("k", 100, k => { });
@@ -168,6 +181,14 @@ public sealed class VerifierTests
         });
         Found(Make(32_464), VerifierRule.SharedMemory, line, "with region 'b' of 32464 bytes the block needs 232464 bytes of shared memory, 232448 exist; use fewer stages or a smaller tile.");
         Clean(Make(32_448));
+    }
+
+    [Fact]
+    public void Blocks_that_share_a_multiprocessor_share_its_memory()
+    {
+        int line = Specimen.Here(); Kernel kernel = KernelBuilder.Define("k", 32, k => k.Shared("a", 115_728), blocksPerMultiprocessor: 2);
+        Found(kernel, VerifierRule.SharedMemory, line, "2 blocks of 115728 bytes of shared memory (and 1024 reserved each) are to share a multiprocessor, which has 233472; use fewer stages, a smaller tile or fewer blocks.");
+        Clean(KernelBuilder.Define("k", 32, k => k.Shared("a", 115_712), blocksPerMultiprocessor: 2));
     }
 
     [Fact]

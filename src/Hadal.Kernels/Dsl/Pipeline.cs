@@ -123,8 +123,9 @@ sealed class RingPosition
     {
         _scope = scope;
         _stages = stages;
-        _stage = scope.Register("stage", scope.Constant(0));
-        _phase = scope.Register("phase", scope.Constant(0));
+        (string file, int line) = (scope.Recorder.Line.File, scope.Recorder.Line.Line);
+        _stage = scope.Register("stage", scope.Constant(0), file, line);
+        _phase = scope.Register("phase", scope.Constant(0), file, line);
     }
 
     public U32 Stage => _stage.Value;
@@ -363,7 +364,7 @@ public sealed class CarriedSlot
     readonly RingConsumer _consumer;
     readonly RingMatrix[] _matrices;
     readonly Register<U32>[] _descriptors;
-    readonly int _slot;
+    int _slot;
 
     internal CarriedSlot(RingConsumer consumer, RingMatrix[] matrices, int slot)
     {
@@ -383,6 +384,9 @@ public sealed class CarriedSlot
     public void Enter([CallerFilePath] string file = "", [CallerLineNumber] int line = 0)
     {
         _consumer.Scope.Recorder.At(file, line);
+
+        // Each stage entered is a slot of its own, so that one may be read while the one before is given back.
+        _slot = _consumer.Ring.NewConsumerSlot(_consumer.Scope.Recorder);
         _consumer.WaitForFull();
         for (int i = 0; i < _matrices.Length; i++) _descriptors[i].Value = _consumer.Descriptor(_matrices[i]);
     }

@@ -6,12 +6,18 @@ namespace Hadal.Kernels.Verify;
 /// <summary>What a launch needs: threads, cluster, shared memory, tensor maps, registers of roles.</summary>
 static class LaunchRules
 {
-    const int RegistersOfBlock = 65536;
+    const int RegistersOfMultiprocessor = 65536, SharedBytesOfMultiprocessor = 233472, ReservedSharedBytes = 1024;
 
     public static void Check(Kernel kernel, Findings findings)
     {
         if (kernel.ThreadsPerBlock is < 32 or > 1024 || kernel.ThreadsPerBlock % 32 != 0)
             findings.Add(VerifierRule.Launch, kernel.Source, $"a block has {kernel.ThreadsPerBlock} threads, expected a multiple of 32 up to 1024", "choose whole warps");
+        if (kernel.BlocksPerMultiprocessor is < 1 or > 32)
+        {
+            findings.Add(VerifierRule.Launch, kernel.Source, $"{kernel.BlocksPerMultiprocessor} blocks are to share a multiprocessor, expected 1 to 32", "choose one of them");
+            return;
+        }
+
         if (kernel.ClusterSize is not (1 or 2))
             findings.Add(VerifierRule.Launch, kernel.Source, $"a cluster has {kernel.ClusterSize} blocks, expected 1 or 2", "choose one of them");
         SharedMemory(kernel, findings);
@@ -23,7 +29,7 @@ static class LaunchRules
     }
 
     /// <summary>Registers a thread has at launch.</summary>
-    public static int LaunchedRegisters(Kernel kernel) => Math.Min(256, RegistersOfBlock / kernel.ThreadsPerBlock / 8 * 8);
+    public static int LaunchedRegisters(Kernel kernel) => Math.Min(256, RegistersOfMultiprocessor / (kernel.ThreadsPerBlock * kernel.BlocksPerMultiprocessor) / 8 * 8);
 
     static void SharedMemory(Kernel kernel, Findings findings)
     {
@@ -41,6 +47,8 @@ static class LaunchRules
                 findings.Add(VerifierRule.SharedMemory, region.Source, $"with region '{region.Name}' of {region.Bytes} bytes the block needs {end} bytes of shared memory, {Kernel.MaximumSharedBytes} exist", "use fewer stages or a smaller tile");
         }
 
+        if (kernel.BlocksPerMultiprocessor > 1 && kernel.BlocksPerMultiprocessor * (end + ReservedSharedBytes) > SharedBytesOfMultiprocessor)
+            findings.Add(VerifierRule.SharedMemory, kernel.Source, $"{kernel.BlocksPerMultiprocessor} blocks of {end} bytes of shared memory (and {ReservedSharedBytes} reserved each) are to share a multiprocessor, which has {SharedBytesOfMultiprocessor}", "use fewer stages, a smaller tile or fewer blocks");
         if (kernel.SharedBytes < end)
             findings.Add(VerifierRule.SharedMemory, kernel.Source, $"the kernel declares {kernel.SharedBytes} bytes of shared memory, its regions end at {end}", "declare what the regions need");
     }

@@ -36,6 +36,7 @@ static class TypeRules
         Select o => Expect(o.Condition, Predicate) ?? Expect(o.WhenTrue, o.Result.Type) ?? Expect(o.WhenFalse, o.Result.Type),
         PackBF16 o => Expect(o.Low, F32) ?? Expect(o.High, F32) ?? Expect(o.Result, U32),
         PackE4M3 o => All(F32, [o.First, o.Second, o.Third, o.Fourth]) ?? Expect(o.Result, U32),
+        UnpackE4M3 o => Expect(o.Packed, U32) ?? Count(o.Unpacked, 4) ?? All(F32, o.Unpacked),
         Shuffle o => Expect(o.Taken, o.Result.Type) ?? (o.Result.Type is U32 or F32 ? null : $"takes u32 or f32, is given {o.Taken}") ?? Range(o.Lane, 0, 31, "lane"),
         ReadVariable o => Expect(o.Result, o.Variable.Type),
         WriteVariable o => Expect(o.Value, o.Variable.Type),

@@ -104,6 +104,23 @@ public sealed class ConsumerScope : ThreadScope
         return new PendingFragment(this, accumulator.Registers);
     }
 
+    /// <summary>
+    /// Starts adding a box of float32 in shared memory to a tensor; the call of one thread. Its writers fence and meet this thread first; <see cref="CommitBoxes"/>
+    /// closes the group that <see cref="WaitForBoxes"/> waits for.
+    /// </summary>
+    public void AddBox(TensorMap map, U32 from, U32 column, U32 row, [CallerFilePath] string file = "", [CallerLineNumber] int line = 0)
+    {
+        Recorder.At(file, line);
+        if (map.Declaration.Element != ElementType.F32) throw new ArgumentException($"Map '{map.Declaration.Name}' holds {map.Declaration.Element}: boxes of F32 can be added.", nameof(map));
+        Recorder.Emit(new TensorStore(map.Parameter, _kernel.MapAddress(map).Value, from.Value, [column.Value, row.Value], Add: true));
+    }
+
+    /// <summary>Closes a group of this thread's boxes.</summary>
+    public void CommitBoxes([CallerFilePath] string file = "", [CallerLineNumber] int line = 0) => Emit(new BulkCommit(), file, line);
+
+    /// <summary>Waits until all closed groups of this thread's boxes have left shared memory (<paramref name="readOnly"/>), or are done.</summary>
+    public void WaitForBoxes(bool readOnly, [CallerFilePath] string file = "", [CallerLineNumber] int line = 0) => Emit(new BulkWait(0, readOnly), file, line);
+
     static int Check(int columns) => columns is >= 8 and <= 256 && columns % 8 == 0
         ? columns
         : throw new ArgumentException($"A fragment has {columns} columns; wgmma takes multiples of 8 from 8 to 256.");

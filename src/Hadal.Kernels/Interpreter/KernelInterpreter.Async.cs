@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using Hadal.Kernels.Ir;
 using Hadal.Kernels.Launch;
 
@@ -190,6 +191,7 @@ public sealed partial class KernelInterpreter
         RequireOneLane(warp, o, mask);
         var map = (TensorMapParameter)_kernel.Parameters[o.Map];
         TensorDescription tensor = ((LaunchArgument.Tensor)_arguments[o.Map]).Description;
+        if (o.Add && map.Element != ElementType.F32) throw new InvalidOperationException($"Kernel {_kernel.Name}, {o.Source}: boxes of {map.Element} cannot be added, only of F32.");
         int id = _asynchronous++, alignment = map.Swizzle == Swizzle.Bytes128 ? 1024 : 128;
         int at = SharedRange(warp, o, FirstActive(warp.Of(o.Taken), mask), map.BoxBytes, alignment);
         int column = (int)FirstActive(warp.Of(o.Coordinates[0]), mask), row = (int)FirstActive(warp.Of(o.Coordinates[1]), mask);
@@ -204,7 +206,9 @@ public sealed partial class KernelInterpreter
                 for (int c = 0; c < map.BoxColumns && column + (long)c < tensor.Columns; c++)
                 {
                     Span<byte> to = Global(warp, o, tensor.Address + (ulong)((row + (long)r) * tensor.RowStrideBytes + (column + (long)c) * bytes), bytes, bytes);
-                    warp.Block.Shared.AsSpan(at + Swizzled(map.Swizzle, r, r * rowBytes + c * bytes), bytes).CopyTo(to);
+                    Span<byte> element = warp.Block.Shared.AsSpan(at + Swizzled(map.Swizzle, r, r * rowBytes + c * bytes), bytes);
+                    if (o.Add) BinaryPrimitives.WriteSingleLittleEndian(to, BinaryPrimitives.ReadSingleLittleEndian(to) + BinaryPrimitives.ReadSingleLittleEndian(element));
+                    else element.CopyTo(to);
                 }
             }
         });

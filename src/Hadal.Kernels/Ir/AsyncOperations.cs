@@ -102,20 +102,22 @@ public sealed record TensorLoad(int Map, Value MapAddress, Value Destination, Se
     public override string Attributes => $"map {Map}{(MulticastMask == 0 ? "" : $" multicast {MulticastMask}")}{(Slot is { } s ? $" slot {s}" : "")}";
 }
 
-/// <summary>Copies one box from shared memory to a tensor; elements outside are dropped. One thread issues it.</summary>
-public sealed record TensorStore(int Map, Value MapAddress, Value Taken, Sequence<Value> Coordinates) : Operation
+/// <summary>
+/// Copies one box from shared memory to a tensor, or adds it, each element atomically (f32); elements outside are dropped. One thread issues it.
+/// </summary>
+public sealed record TensorStore(int Map, Value MapAddress, Value Taken, Sequence<Value> Coordinates, bool Add = false) : Operation
 {
     /// <inheritdoc/>
     public override Sequence<Value> Operands => [MapAddress, Taken, .. Coordinates];
 
     /// <inheritdoc/>
-    public override MemoryEffect Effect => MemoryEffect.ReadsSharedAsync | MemoryEffect.WritesGlobal;
+    public override MemoryEffect Effect => MemoryEffect.ReadsSharedAsync | MemoryEffect.WritesGlobal | (Add ? MemoryEffect.ReadsGlobal : MemoryEffect.None);
 
     /// <inheritdoc/>
     public override string Mnemonic => "tensor_store";
 
     /// <inheritdoc/>
-    public override string Attributes => $"map {Map}";
+    public override string Attributes => $"map {Map}{(Add ? " add" : "")}";
 }
 
 /// <summary>Asks for a tensor map in the descriptor cache.</summary>

@@ -45,7 +45,8 @@ public sealed partial class PtxPrinter
     void PrintTensorStore(TensorStore o)
     {
         string map = UseRegister(o.MapAddress), from = UseRegister(o.Taken);
-        Line($"cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group [{map}, {{{string.Join(", ", UseRegisters(o.Coordinates))}}}], [{from}];");
+        string word = o.Add ? "cp.reduce.async.bulk.tensor.2d.global.shared::cta.add.tile.bulk_group" : "cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group";
+        Line($"{word} [{map}, {{{string.Join(", ", UseRegisters(o.Coordinates))}}}], [{from}];");
     }
 
     void PrintPrefetchTensorMap(PrefetchTensorMap o) => Line($"prefetch.tensormap [{UseRegister(o.MapAddress)}];");

@@ -37,6 +37,11 @@ public static class GradientCases
         yield return Grouped(130, 40, [512, 0, 128, 1024], balanced, 21);
         yield return Grouped(64, 32, [0, 128, 0, 640, 0], balanced, 22);
         yield return Grouped(64, 32, [0, 0], balanced, 23);
+        yield return Dense(150, 76, 400, small with { TensorEpilogue = true }, CaseValues.Normal, 24);
+        yield return Dense(200, 40, 272, new Fp8GradientConfig { TileN = 64, Stages = 2, TensorEpilogue = true, LateEpilogue = false }, CaseValues.Normal, 25);
+        yield return Dense(300, 70 + 2, 128 * 5, balanced with { Cluster = 2, TensorEpilogue = true }, CaseValues.Normal, 26);
+        yield return Dense(260, 64, 128 * 5, new Fp8GradientConfig { TileN = 64, Stages = 2, TensorEpilogue = true, Balanced = true }, CaseValues.Normal, 27);
+        yield return Grouped(80, 40, [512, 0, 128, 1024], balanced with { TensorEpilogue = true }, 28);
     }
 
     /// <summary>The published shapes M×N×K, with the chosen configuration and its rivals.</summary>
@@ -49,6 +54,14 @@ public static class GradientCases
     static IEnumerable<Fp8GradientConfig> Rivals()
     {
         var large = new Fp8GradientConfig();
+        Fp8GradientConfig boxes = large with { Stages = 3, Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved, Balanced = true, TensorEpilogue = true };
+        yield return boxes;
+        yield return boxes with { Cluster = 1 };
+        yield return boxes with { Balanced = false };
+        yield return boxes with { Warpgroups = 3, Waves = 1, Stages = 3 };
+        yield return boxes with { Waves = 1, Stages = 4 };
+        yield return boxes with { Waves = 1, Stages = 3, TileN = 160 };
+        yield return boxes with { Waves = 1, Stages = 3, TileN = 192 };
         yield return large with { Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved, Balanced = true };
         yield return large with { ScaleOrder = ColumnScaleOrder.Interleaved, Balanced = true };
         yield return large with { Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved, LateEpilogue = false, Balanced = true };
@@ -129,7 +142,9 @@ sealed class GradientProblem
             ],
             Arguments =
             [
-                a, b, aScale, bScale, new CaseArgument.Address("d"), dense ? new CaseArgument.Word((uint)_k) : new CaseArgument.Address("offsets"),
+                a, b, aScale, bScale,
+                _config.TensorEpilogue ? new CaseArgument.Matrix("d", ElementType.F32, (long)_shape.Groups * _shape.M, _shape.N, 4L * _shape.N) : new CaseArgument.Address("d"),
+                dense ? new CaseArgument.Word((uint)_k) : new CaseArgument.Address("offsets"),
                 .. _config.Balanced ? (CaseArgument[])[new CaseArgument.Address("flags")] : [],
             ],
             Check = read => read("flags").AsSpan().ContainsAnyExcept((byte)0)

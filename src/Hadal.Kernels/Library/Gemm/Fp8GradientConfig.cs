@@ -1,3 +1,5 @@
+using Hadal.Kernels.Ir;
+
 namespace Hadal.Kernels.Library.Gemm;
 
 /// <summary>How the contraction of a weight gradient is grouped.</summary>
@@ -75,6 +77,9 @@ public sealed record Fp8GradientConfig
     /// <summary>Shares some tiles between two blocks, so that all blocks finish together; see <see cref="Fp8GradientKernel"/> for what that means for the sum.</summary>
     public bool Balanced { get; init; }
 
+    /// <summary>Tiles are added to D by TMA out of shared memory, while the warpgroups go on; otherwise straight from the registers.</summary>
+    public bool TensorEpilogue { get; init; }
+
     /// <summary>Groups of 8 columns whose scales are read while the product is made; the others are read during promotion.</summary>
     public int ScalesAhead { get; init; }
 
@@ -93,8 +98,8 @@ public sealed record Fp8GradientConfig
     /// <summary>Registers of a copying thread.</summary>
     public int ProducerRegisters => Warpgroups == 3 ? 32 : 24;
 
-    /// <summary>Bytes of a stage.</summary>
-    public int StageBytes => 132 * (TileM + TileN);
+    /// <summary>Bytes of shared memory: the stages, the barriers, what the epilogue needs.</summary>
+    public int SharedBytes => Stages * (132 * (TileM + TileN) + 16) + 1024 + (TensorEpilogue ? F32BoxEpilogue.SharedBytes(Warpgroups, TileN) : 0);
 
     /// <summary>Words of flags that a launch on so many blocks needs when it is balanced: zero before the first launch, and left zero.</summary>
     public int FlagWords(int blocks) => PieceOrder.Words(blocks, this);
@@ -108,6 +113,7 @@ public sealed record Fp8GradientConfig
         if ((Waves + 1) * TileN / 2 > ConsumerRegisters - 24)
             throw new ArgumentException($"{Waves} waves of {TileN} columns need {(Waves + 1) * TileN / 2} accumulators of {ConsumerRegisters} registers: make the tile smaller.");
         if (Stages < 2) throw new ArgumentException($"{Stages} stages: the next is awaited while the current one multiplies, so at least 2.");
+        if (SharedBytes > Kernel.MaximumSharedBytes) throw new ArgumentException($"{Stages} stages of {TileM} and {TileN} rows need {SharedBytes} bytes of shared memory, a block has {Kernel.MaximumSharedBytes}: take fewer.");
         if (Cluster is not (1 or 2)) throw new ArgumentException($"Cluster = {Cluster}: 1 or 2.");
         if (RasterGroup < 1) throw new ArgumentException($"RasterGroup = {RasterGroup}: at least 1.");
         if (ScalesAhead < 0) throw new ArgumentException($"ScalesAhead = {ScalesAhead}: at least 0.");
@@ -115,5 +121,5 @@ public sealed record Fp8GradientConfig
 
     /// <summary>A short name: what log lines and kernel names say.</summary>
     public override string ToString() =>
-        $"{Warpgroups}x{Waves}x64x{TileN}_s{Stages}_c{Cluster}_g{RasterGroup}_a{ScalesAhead}{(ScaleOrder == ColumnScaleOrder.Interleaved ? "_i" : "")}{(LateEpilogue ? "_late" : "")}{(Balanced ? "_balanced" : "")}";
+        $"{Warpgroups}x{Waves}x64x{TileN}_s{Stages}_c{Cluster}_g{RasterGroup}_a{ScalesAhead}{(ScaleOrder == ColumnScaleOrder.Interleaved ? "_i" : "")}{(LateEpilogue ? "_late" : "")}{(Balanced ? "_balanced" : "")}{(TensorEpilogue ? "_tma" : "")}";
 }

@@ -1,4 +1,5 @@
 using Hadal.Kernels.Dsl;
+using Hadal.Kernels.Ir;
 
 namespace Hadal.Kernels.Library.Gemm;
 
@@ -12,7 +13,8 @@ sealed class Fp8GradientConsumer
     readonly RingMatrix _a, _b;
     readonly RingVector _aScale, _bScale;
     readonly CarriedSlot _slot;
-    readonly F32Epilogue _epilogue;
+    readonly F32Epilogue? _direct;
+    readonly F32BoxEpilogue? _boxes;
     readonly Accumulator _product;
     readonly Fragment[] _sum;
     readonly Register<F32>[] _rowScale, _rowScaleBelow;
@@ -24,7 +26,7 @@ sealed class Fp8GradientConsumer
     const int None = -1;
 
     public Fp8GradientConsumer(
-        KernelScope kernel, ConsumerScope scope, GradientShape shape, Fp8GradientConfig config, GradientTokens tokens, Pipeline ring, GradientOperands operands, U64 d, U64 flags)
+        KernelScope kernel, ConsumerScope scope, GradientShape shape, Fp8GradientConfig config, GradientTokens tokens, Pipeline ring, GradientOperands operands, GradientResult result, SharedRegion? buffers, U64 flags)
     {
         (_scope, _shape, _config) = (scope, shape, config);
         _groups = config.TileN / 8;
@@ -44,7 +46,8 @@ sealed class Fp8GradientConsumer
         _previousColumn = scope.Register("previous_column", scope.Constant(None));
         _previousGroup = scope.Register("previous_group", scope.Constant(0));
         _previousEnds = scope.Register("previous_ends", scope.Constant(0));
-        _epilogue = new F32Epilogue(scope, d, shape.N, config.TileN, shape.N % (config.TileN * config.Cluster) != 0, accumulate: true);
+        if (result.Map is { } map) _boxes = new F32BoxEpilogue(kernel, scope, map, config.TileN, buffers!);
+        else _direct = new F32Epilogue(scope, result.Pointer, shape.N, config.TileN, shape.N % (config.TileN * config.Cluster) != 0, accumulate: true);
         _walk = new GradientWalk(kernel, scope, shape, config, tokens);
         _order = config.Balanced ? new PieceOrder(kernel, scope, config, flags, _walk) : null;
     }
@@ -73,6 +76,7 @@ sealed class Fp8GradientConsumer
         });
         if (_config.LateEpilogue)
             for (int wave = 0; wave < _config.Waves; wave++) LeavePrevious(wave);
+        _boxes?.Finish();
     }
 
     /// <summary>One stage: each wave is multiplied and promoted; everything else happens under the products.</summary>
@@ -163,12 +167,14 @@ sealed class Fp8GradientConsumer
         U32? end = _shape.M % _config.TileM == 0 ? null : _scope.Constant(_shape.M);
         if (_shape.Groups > 1)
         {
-            U32 first = group * _shape.M;
-            row += first;
-            end += first;
+            U32 matrix = group * _shape.M;
+            row += matrix;
+            end += matrix;
         }
 
-        _epilogue.Write(_sum[wave], row + (_scope.Index << 6) + 64 * _config.Warpgroups * wave, column, end);
-        if (wave == _config.Waves - 1) _order?.Signal(ends);
+        U32 first = row + (_scope.Index << 6) + 64 * _config.Warpgroups * wave;
+        _direct?.Write(_sum[wave], first, column, end);
+        _boxes?.Add(_sum[wave], first, column, end);
+        if (wave == _config.Waves - 1) _order?.Signal(ends, () => _boxes?.Finish());
     }
 }

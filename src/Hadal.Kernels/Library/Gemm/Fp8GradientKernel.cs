@@ -14,7 +14,8 @@ namespace Hadal.Kernels.Library.Gemm;
 /// The skeleton is that of <see cref="Fp8GemmKernel"/>. A stage also holds the scales of the tile's rows of B: each thread multiplies its two row scales with the
 /// scales of its columns.
 /// Parameters, in order: maps a [M, K], b [N, K] e4m3 (K = all tokens); maps a_scale [⌈K/128⌉, M], b_scale [⌈K/128⌉, N] f32, rows padded to 4 places (b_scale to 16
-/// when interleaved); pointer d [groups, M, N] f32; the tokens (k; or offsets, groups + 1 words, multiples of 128);
+/// when interleaved); pointer d [groups, M, N] f32 (with
+/// TensorEpilogue a map of [groups·M, N]); the tokens (k; or offsets, groups + 1 words, multiples of 128);
 /// balanced: pointer flags (<see cref="Fp8GradientConfig.FlagWords"/>).
 /// </remarks>
 public static class Fp8GradientKernel
@@ -26,6 +27,8 @@ public static class Fp8GradientKernel
         ArgumentNullException.ThrowIfNull(config);
         shape.Validate();
         config.Validate();
+        if (config.TensorEpilogue && (shape.N % 4 != 0 || (shape.Groups > 1 && shape.M % 16 != 0)))
+            throw new ArgumentException($"D is {shape.Groups} x {shape.M} x {shape.N}: TMA adds rows of a multiple of 4 columns, and of several groups a multiple of 16 rows; choose a configuration without TensorEpilogue.", nameof(config));
         string kind = shape.Grouping == GradientGrouping.Dense ? "" : $"_along_k{shape.Groups}";
         return KernelBuilder.Define($"sm90_fp8_gradient_1x128_1x128{kind}_m{shape.M}_n{shape.N}_{config}", config.Threads, kernel =>
         {
@@ -33,15 +36,16 @@ public static class Fp8GradientKernel
             TensorMap b = kernel.TensorMap("b", ElementType.E4M3, config.TileN, 128, Swizzle.Bytes128);
             TensorMap aScale = kernel.TensorMap("a_scale", ElementType.F32, 1, config.TileM);
             TensorMap bScale = kernel.TensorMap("b_scale", ElementType.F32, 1, config.TileN);
-            U64 d = kernel.Pointer("d", ElementType.F32);
+            GradientResult result = config.TensorEpilogue ? new(default, F32BoxEpilogue.Map(kernel, "d")) : new(kernel.Pointer("d", ElementType.F32), null);
             GradientTokens tokens = GradientTokens.Declare(kernel, shape);
             U64 flags = config.Balanced ? kernel.Pointer("flags", ElementType.F32) : default;
             var operands = new GradientOperands(
                 new RingOperand(a, config.TileM, config.Cluster > 1), new RingOperand(b, config.TileN), new RingOperand(aScale, 1), new RingOperand(bScale, 1));
             Pipeline ring = kernel.Pipeline("ring", config.Stages, 4 * config.Warpgroups, [operands.A, operands.B, operands.AScale, operands.BScale]);
+            SharedRegion? buffers = config.TensorEpilogue ? kernel.Shared("epilogue", F32BoxEpilogue.SharedBytes(config.Warpgroups, config.TileN), 1024) : null;
 
             kernel.Consumers(config.Warpgroups, config.ConsumerRegisters, consumer =>
-                new Fp8GradientConsumer(kernel, consumer, shape, config, tokens, ring, operands, d, flags).Run());
+                new Fp8GradientConsumer(kernel, consumer, shape, config, tokens, ring, operands, result, buffers, flags).Run());
 
             kernel.Producer(config.ProducerRegisters, producer =>
             {
@@ -65,6 +69,9 @@ public static class Fp8GradientKernel
         }, config.Cluster);
     }
 }
+
+/// <summary>Where the sums go: a pointer, or a map.</summary>
+sealed record GradientResult(U64 Pointer, TensorMap? Map);
 
 /// <summary>What a stage of the ring holds.</summary>
 sealed record GradientOperands(RingOperand A, RingOperand B, RingOperand AScale, RingOperand BScale);

@@ -259,8 +259,12 @@ sealed class PieceOrder(KernelScope kernel, ThreadScope scope, Fp8GradientConfig
         scope.Store(word, scope.Constant(0));
     }, uniform: true);
 
-    /// <summary>After adding a piece: lets what precedes it be added.</summary>
-    public void Signal(U32 ends) => scope.If((ends & 2).IsNot(0), () => scope.AtomicAdd(Word(walk.Range), scope.Constant(1), MemoryOrder.Release, MemoryScope.Device), uniform: true);
+    /// <summary>After adding a piece: finishes, and lets what precedes it be added.</summary>
+    public void Signal(U32 ends, Action finish) => scope.If((ends & 2).IsNot(0), () =>
+    {
+        finish();
+        scope.AtomicAdd(Word(walk.Range), scope.Constant(1), MemoryOrder.Release, MemoryScope.Device);
+    }, uniform: true);
 
     U64 Word(U32 range) => flags.At((range * config.Cluster + kernel.ClusterRank) * (4 * config.Warpgroups) + kernel.Warp, 4);
 }

@@ -155,7 +155,8 @@ public sealed class ParameterSet : IDisposable
         if (regions.Length == 0) regions = [new PublicRegion(name, 0, 0, shape[0])];
         var parameter = new Parameter(_all.Count, name, kind, shape, Length, regions, uses);
         _all.Add(parameter);
-        Length += (parameter.Length + 15) / 16 * 16; // every parameter starts on a cache line
+        long elements = shape.Aggregate(1L, (a, b) => checked(a * b)); // declared shapes may be larger than any tensor
+        Length += (elements + 15) / 16 * 16; // every parameter starts on a cache line
         return parameter;
     }
 

@@ -74,7 +74,9 @@ public sealed class SequenceChunk : IDisposable
             if (training || shared is null)
             {
                 shared = new BlockSaved();
+                long before = _arena.UsedBytes;
                 shared.Allocate(_arena, block, model.Recipe, type, tokens);
+                RecordBytes += _arena.UsedBytes - before;
             }
 
             _saved[layer] = shared;
@@ -123,6 +125,9 @@ public sealed class SequenceChunk : IDisposable
 
     /// <summary>Records of the MTP modules, in order.</summary>
     public IReadOnlyList<MtpSaved> MtpSaved => _mtpSaved;
+
+    /// <summary>Bytes that the records of the main blocks take, alignment included.</summary>
+    public long RecordBytes { get; }
 
     /// <summary>Bytes held for records and temporaries.</summary>
     public long ReservedBytes => _arena.ReservedBytes + _scratch.ReservedBytes;

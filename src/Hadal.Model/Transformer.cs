@@ -61,6 +61,13 @@ public sealed class Transformer : IDisposable
         return model.Parameters.All;
     }
 
+    /// <summary>The main blocks of a shape, declared without taking memory.</summary>
+    internal static IReadOnlyList<Block> DeclareBlocks(TransformerShape shape, Recipe recipe)
+    {
+        using var model = new Transformer(NoMemory.Instance, shape, recipe, DType.F32, bind: false);
+        return model.Blocks;
+    }
+
     /// <summary>The backend of declarations: it has no memory and runs nothing.</summary>
     sealed class NoMemory : IBackend
     {

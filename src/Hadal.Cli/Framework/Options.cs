@@ -97,6 +97,27 @@ static class Options
     /// <summary>Which set of operations runs.</summary>
     public static Option<string> Backend() => Choice("--backend", "The set of operations that runs; there is no silent fallback.", Backends.Names);
 
+    /// <summary>Precision: the name of a recipe, or a file that defines one.</summary>
+    public static Option<Hadal.Model.Recipe> Recipe() => new("--recipe")
+    {
+        Description = $"Precision of products and cached tensors: {string.Join(", ", Hadal.Model.Recipe.All.Select(r => r.Name))}, or a .json file that defines one. [default: fp32]",
+        HelpName = "NAME",
+        DefaultValueFactory = _ => Hadal.Model.Recipe.Fp32,
+        CustomParser = result =>
+        {
+            string text = result.Tokens[0].Value;
+            try
+            {
+                return Hadal.Model.Recipe.Find(text);
+            }
+            catch (Exception exception) when (exception is ArgumentException or IOException or UnauthorizedAccessException)
+            {
+                result.AddError(OptionError.Message($"--recipe was given \"{text}\": {exception.Message}", $"{string.Join(", ", Hadal.Model.Recipe.All.Select(r => r.Name))}, or a .json file"));
+                return Hadal.Model.Recipe.Fp32;
+            }
+        },
+    };
+
     /// <summary>Machine-readable output.</summary>
     public static Option<bool> Json() => Switch("--json", "Print one JSON object on standard output instead of text.");
 

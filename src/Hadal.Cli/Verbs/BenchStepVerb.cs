@@ -19,12 +19,13 @@ static class BenchStepVerb
         Option<int> profiled = Options.Integer("--profiled-steps", "Further steps that are timed operation by operation, of which the fastest is shown; 0 for none.", 5, 0, 1000);
         Option<int?> rows = Options.OptionalInteger("--rows", "Sequences of a micro-batch, instead of the run's.", 1, 65536);
         Option<int?> length = Options.OptionalInteger("--sequence-length", "Tokens of a sequence, instead of the run's.", 1, 1 << 20);
+        Option<string?> recipe = Options.Text("--recipe", "NAME", "Precision, instead of the run's: a recipe's name or a .json file. [default: fp32]");
         Option<string> backend = Options.Backend();
         Option<bool> json = Options.Json();
         var verb = new Verb("step", "Times the trainer's step on random rows and shows where the time goes, by operation.",
             "hadal bench step", "hadal bench step --preset nano --steps 30 --json", "hadal bench step --run run.json --profiled-steps 0")
         {
-            run, preset, warmUp, steps, profiled, rows, length, backend, json,
+            run, preset, warmUp, steps, profiled, rows, length, recipe, backend, json,
         };
         verb.SetAction(line =>
         {
@@ -33,6 +34,7 @@ static class BenchStepVerb
             RunConfiguration configuration = Configuration(context, line.GetValue(run), line.GetValue(preset) ?? "nano");
             configuration = configuration with
             {
+                Recipe = line.GetValue(recipe) ?? configuration.Recipe,
                 Batch = configuration.Batch with { Rows = line.GetValue(rows) ?? configuration.Batch.Rows },
                 Data = configuration.Data with { SequenceLength = line.GetValue(length) ?? configuration.Data.SequenceLength },
             };

@@ -9,11 +9,11 @@ using Spectre.Console;
 
 namespace Hadal.Cli.Verbs;
 
-/// <summary><c>hadal inspect forward|config|tensors</c>: looks into a model.</summary>
+/// <summary><c>hadal inspect forward|config|tensors|memory</c>: looks into a model.</summary>
 static class InspectVerb
 {
     public static Verb Create(Context context) =>
-        new("inspect", "Looks into a model: what a forward and backward compute, what config.json says, which tensors there are.",
+        new("inspect", "Looks into a model: what a forward and backward compute, what config.json says, which tensors there are, what training keeps.",
             "hadal inspect config --model models/nano",
             "hadal inspect tensors --model models/nano",
             "hadal inspect forward --model models/nano --tokens tokens.safetensors --out result.safetensors --backward")
@@ -21,6 +21,7 @@ static class InspectVerb
             Forward(context),
             Config(context),
             Tensors(context),
+            InspectMemoryVerb.Create(context),
         };
 
     static Verb Forward(Context context)
@@ -29,11 +30,11 @@ static class InspectVerb
         Option<string?> tokens = Options.Text("--tokens", "F.safetensors", "File with int32 input_ids [B,T].", required: true);
         Option<string?> output = Options.Text("--out", "O.safetensors", "File to write: F32 logits [B,T,V] and loss [1].", required: true);
         Option<bool> backward = Options.Switch("--backward", "Also write grad.NAME for every tensor of the checkpoint: the gradient of exactly that loss.");
-        Option<string> recipe = Options.Choice("--recipe", "Precision of products and cached tensors.", "fp32");
+        Option<Recipe> recipe = Options.Recipe();
         Option<string> backend = Options.Backend();
         var verb = new Verb("forward", "Runs tokens through a model and writes logits, loss and, if asked, every gradient.",
             "hadal inspect forward --model models/nano --tokens tokens.safetensors --out result.safetensors",
-            "hadal inspect forward --model models/nano --tokens tokens.safetensors --out result.safetensors --backward --recipe fp32 --backend reference")
+            "hadal inspect forward --model models/nano --tokens tokens.safetensors --out result.safetensors --backward --recipe fp8 --backend cpu")
         {
             model, tokens, output, backward, recipe, backend,
         };
@@ -44,7 +45,7 @@ static class InspectVerb
             if (!File.Exists(file)) throw CommandError.Failed($"There is no file {file}.", "a safetensors file with int32 input_ids [B,T]", "check the path given to --tokens");
             using IBackend device = Backends.Create(line.GetRequiredValue(backend), context);
             var warnings = new List<string>();
-            double loss = ForwardInspection.Run(folder, file, line.GetRequiredValue(output)!, line.GetValue(backward), Recipe.Fp32, device, warnings);
+            double loss = ForwardInspection.Run(folder, file, line.GetRequiredValue(output)!, line.GetValue(backward), line.GetRequiredValue(recipe), device, warnings);
             ModelFolder.Warn(warnings, context);
             context.Terminal.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"loss {loss:R} nats per token; written to {line.GetValue(output)}"));
             return ExitCode.Fine;

@@ -181,6 +181,23 @@ public abstract partial class ThreadScope
     /// <summary>Makes this thread's shared-memory stores visible to TMA and wgmma.</summary>
     public void FenceProxyAsync([CallerFilePath] string file = "", [CallerLineNumber] int line = 0) => Emit(new FenceProxyAsync(), file, line);
 
+    /// <summary>
+    /// Starts copying one box from shared memory to a tensor; what lies outside the tensor is dropped. One thread calls it, after the writers of the box have
+    /// fenced (<see cref="FenceProxyAsync"/>) and met it. The bytes may be overwritten when <see cref="AwaitStores"/> says so.
+    /// </summary>
+    internal void StoreBox(KernelScope kernel, TensorMap map, U32 from, U32 column, U32 row, [CallerFilePath] string file = "", [CallerLineNumber] int line = 0)
+    {
+        Recorder.At(file, line);
+        U64 address = kernel.MapAddress(map);
+        Recorder.Emit(new TensorStore(map.Parameter, address.Value, from.Value, [column.Value, row.Value]));
+    }
+
+    /// <summary>Closes a group of the thread's stores of boxes.</summary>
+    public void CloseStores([CallerFilePath] string file = "", [CallerLineNumber] int line = 0) => Emit(new BulkCommit(), file, line);
+
+    /// <summary>Waits until at most <paramref name="pending"/> of the thread's groups are unfinished; with <paramref name="readOnly"/> only until they have read shared memory.</summary>
+    public void AwaitStores(int pending, bool readOnly, [CallerFilePath] string file = "", [CallerLineNumber] int line = 0) => Emit(new BulkWait(pending, readOnly), file, line);
+
     /// <summary>Waits at a named barrier for <paramref name="threads"/> threads; 0 is the block's own.</summary>
     public void Sync(int barrier, int threads, [CallerFilePath] string file = "", [CallerLineNumber] int line = 0) => Emit(new NamedBarrier(barrier, threads, Wait: true), file, line);
 

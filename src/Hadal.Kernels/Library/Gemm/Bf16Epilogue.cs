@@ -8,7 +8,7 @@ namespace Hadal.Kernels.Library.Gemm;
 /// Rounds fragments to BF16 and stores them. Each warp turns its 16 rows by 64 columns through 2 KB of shared memory of its own (stmatrix, 16-byte pieces XORed
 /// with the row against bank conflicts), so that rows leave in 16-byte pieces. Where N is no multiple of 8 rows are not 16-byte aligned: elements leave one by one.
 /// </summary>
-sealed class Bf16Epilogue
+sealed class Bf16Epilogue : IEpilogue
 {
     const int BufferBytes = 16 * 128;
     readonly ConsumerScope _scope;
@@ -29,12 +29,18 @@ sealed class Bf16Epilogue
     /// <summary>Bytes of shared memory the multiplying warps need.</summary>
     public static int SharedBytes(GemmConfig config) => 4 * config.Warpgroups * BufferBytes;
 
-    /// <summary>Stores a fragment whose first row of this warpgroup is <paramref name="firstRow"/>; rows from <paramref name="rowEnd"/> on are left out.</summary>
-    public void Store(Fragment tile, U32 firstRow, U32 column, U32 rowEnd)
+    /// <inheritdoc/>
+    public void Store(int wave, Fragment tile, U32 firstRow, U32 column, U32 rowEnd)
     {
         U32 warpRow = firstRow + (_scope.Warp << 4);
         if (_n % 8 == 0) StorePieces(tile, warpRow, column, rowEnd);
         else StoreElements(tile, warpRow, column, rowEnd);
+    }
+
+    /// <inheritdoc/>
+    public void Finish()
+    {
+        // Plain stores are complete when the kernel ends.
     }
 
     void StorePieces(Fragment tile, U32 warpRow, U32 column, U32 rowEnd)
@@ -87,4 +93,67 @@ sealed class Bf16Epilogue
             }
         }
     }
+}
+
+/// <summary>Takes finished 64-row fragments to global memory.</summary>
+interface IEpilogue
+{
+    /// <summary>Stores a fragment of the wave whose first row of this warpgroup is <paramref name="firstRow"/>; rows from <paramref name="rowEnd"/> on are left out.</summary>
+    void Store(int wave, Fragment tile, U32 firstRow, U32 column, U32 rowEnd);
+
+    /// <summary>After the last tile: waits for what is under way.</summary>
+    void Finish();
+}
+
+/// <summary>
+/// Rounds fragments to BF16 and hands them to the copy engine: each warp has 16 rows of the whole tile in shared memory, in boxes of 64 columns, and its first lane
+/// starts their copies. The warp goes on at once; it waits only when it needs the same buffer again, one tile later. Rows and columns outside D are dropped by the
+/// engine, so all rows of D belong to the product: dense only.
+/// </summary>
+sealed class Bf16BoxEpilogue : IEpilogue
+{
+    const int BoxBytes = 16 * 128;
+    readonly KernelScope _kernel;
+    readonly ConsumerScope _scope;
+    readonly TensorMap _d;
+    readonly GemmConfig _config;
+    readonly U32 _buffers, _matrixRow;
+
+    public Bf16BoxEpilogue(KernelScope kernel, ConsumerScope scope, TensorMap d, GemmConfig config, SharedRegion buffers)
+    {
+        (_kernel, _scope, _d, _config) = (kernel, scope, d, config);
+        U32 lane = scope.Lane;
+        _buffers = scope.Address(buffers) + kernel.Warp * BytesOfWarp(config);
+        _matrixRow = ((lane & 15) << 7) + (((lane >> 4) ^ (lane & 7)) << 4);
+    }
+
+    /// <summary>Bytes of shared memory the multiplying warps need, 1024-byte aligned.</summary>
+    public static int SharedBytes(GemmConfig config) => 4 * config.Warpgroups * BytesOfWarp(config);
+
+    /// <inheritdoc/>
+    public void Store(int wave, Fragment tile, U32 firstRow, U32 column, U32 rowEnd)
+    {
+        U32 warpRow = firstRow + (_scope.Warp << 4), buffer = _buffers + wave * (BytesOfWarp(_config) / _config.Waves);
+        Predicate first = _scope.Lane.Is(0);
+        _scope.If(first, () => _scope.AwaitStores(_config.Waves - 1, readOnly: true));
+        _scope.WarpSync();
+        for (int piece = 0; piece < _config.TileN / 8; piece += 2)
+        {
+            int e = 4 * piece;
+            _scope.StoreMatrix((buffer + piece / 8 * BoxBytes + _matrixRow) ^ (piece % 8 << 4), tile.Pack(e), tile.Pack(e + 2), tile.Pack(e + 4), tile.Pack(e + 6));
+        }
+
+        _scope.FenceProxyAsync();
+        _scope.WarpSync();
+        _scope.If(first, () =>
+        {
+            for (int box = 0; box < _config.TileN / 64; box++) _scope.StoreBox(_kernel, _d, buffer + box * BoxBytes, column + 64 * box, warpRow);
+            _scope.CloseStores();
+        });
+    }
+
+    /// <inheritdoc/>
+    public void Finish() => _scope.If(_scope.Lane.Is(0), () => _scope.AwaitStores(0, readOnly: false));
+
+    static int BytesOfWarp(GemmConfig config) => config.Waves * (config.TileN / 64) * BoxBytes;
 }

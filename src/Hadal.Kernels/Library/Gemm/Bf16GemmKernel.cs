@@ -128,7 +128,7 @@ public static class Bf16GemmKernel
         if (output == Bf16GemmOutput.BF16)
         {
             var rounded = new Bf16Epilogue(kernel, scope, d, all, config, buffers!);
-            return (tile, place, below) => rounded.Store(tile, place.Row + below, Column(place), place.RowEnd);
+            return (tile, place, below) => rounded.Store(0, tile, place.Row + below, Column(place), place.RowEnd);
         }
 
         var direct = new F32Epilogue(scope, d, all.N, config.TileN, all.N % (config.TileN * config.Cluster) != 0, output == Bf16GemmOutput.F32Accumulated);

@@ -24,9 +24,11 @@ static class Fp8GemmCases
         yield return Dense(70, 330, 144, Small with { TileN = 112 }, OperandKind.UnevenScales);
         yield return Dense(70, 200, 144, Small with { TileN = 56, Residency = 2, BlocksEach = 2 }, OperandKind.UnevenScales);
         yield return Dense(70, 400, 144, Small with { TileN = 192, LateEpilogue = false }, OperandKind.UnevenScales);
+        yield return Dense(140, 200, 144, Small with { TileN = 64, BoxStores = true }, OperandKind.UnevenScales);
+        yield return Dense(300, 136, 144, new GemmConfig { Stages = 2, BoxStores = true, LateEpilogue = false }, OperandKind.UnevenScales);
         foreach (OperandKind kind in new[] { OperandKind.Normal, OperandKind.Outliers, OperandKind.AllEqual, OperandKind.Subnormal, OperandKind.OneNaN })
             yield return Dense(70, 40, 272, Small, kind);
-        yield return Contiguous([0, 70, 70, 133, 192], 48, 144, Small, OperandKind.UnevenScales);
+        yield return Contiguous([0, 68, 68, 132, 192], 48, 144, Small, OperandKind.UnevenScales);
         yield return Masked([65, 0, 80], 80, 40, 144, Small, OperandKind.UnevenScales);
     }
 
@@ -42,11 +44,12 @@ static class Fp8GemmCases
         foreach (GemmConfig config in configs)
         {
             yield return Dense(1000, 1200, 592, config, OperandKind.UnevenScales);
+            if (config.TileN % 64 == 0 && config.Residency == 1) yield return Dense(1000, 1200, 592, config with { BoxStores = true, Stages = 3 }, OperandKind.UnevenScales);
             yield return Dense(300, 521, 1168, config, OperandKind.UnevenScales);
             foreach (OperandKind kind in new[] { OperandKind.Normal, OperandKind.Outliers, OperandKind.AllEqual, OperandKind.Subnormal, OperandKind.OneNaN })
                 yield return Dense(260, 264, 1040, config, kind);
             yield return Dense(1, 1, 16, config, OperandKind.UnevenScales);
-            yield return Contiguous([0, 300, 300, 433, 1000], 328, 528, config, OperandKind.UnevenScales);
+            yield return Contiguous([0, 300, 300, 432, 1000], 328, 528, config, OperandKind.UnevenScales);
             yield return Masked([400, 0, 1, 129], 400, 328, 528, config, OperandKind.UnevenScales);
         }
     }
@@ -100,7 +103,7 @@ static class Fp8GemmCases
                 new CaseArgument.Matrix("b", ElementType.E4M3, (long)shape.Groups * shape.N, shape.K, shape.K),
                 new CaseArgument.Matrix("a_scale", ElementType.F32, problem.Chunks, problem.Rows, 4L * problem.ScaleStride),
                 new CaseArgument.Address("b_scale"),
-                new CaseArgument.Address("d"),
+                config.BoxStores ? new CaseArgument.Matrix("d", ElementType.BF16, problem.Rows, shape.N, 2L * shape.N) : new CaseArgument.Address("d"),
                 .. rows,
             ],
             Check = bytes => problem.Check(MemoryMarshal.Cast<byte, ushort>(bytes("d")).ToArray()),

@@ -15,7 +15,7 @@ sealed class Fp8GemmConsumer
     readonly RingVector _aScale;
     readonly CarriedSlot _slot;
     readonly U64 _bScaleTable;
-    readonly Bf16Epilogue _epilogue;
+    readonly IEpilogue _epilogue;
     readonly Accumulator _product;
     readonly Fragment[] _sum;
     readonly Register<F32>[] _rowScale, _rowScaleBelow;
@@ -25,7 +25,7 @@ sealed class Fp8GemmConsumer
     readonly int _chunks;
 
     public Fp8GemmConsumer(
-        KernelScope kernel, ConsumerScope scope, GemmShape shape, GemmConfig config, GemmRows rows, Pipeline ring, RingOperand a, RingOperand b, RingOperand aScale, U64 bScale, Bf16Epilogue epilogue)
+        KernelScope kernel, ConsumerScope scope, GemmShape shape, GemmConfig config, GemmRows rows, Pipeline ring, RingOperand a, RingOperand b, RingOperand aScale, U64 bScale, IEpilogue epilogue)
     {
         (_kernel, _scope, _shape, _config, _epilogue, _bScaleTable) = (kernel, scope, shape, config, epilogue, bScale);
         _chunks = (shape.K + 127) / 128;
@@ -68,6 +68,7 @@ sealed class Fp8GemmConsumer
         });
         if (_config.LateEpilogue)
             for (int wave = 0; wave < _config.Waves; wave++) LeavePrevious(wave);
+        _epilogue.Finish();
     }
 
     /// <summary>One stage: each wave is multiplied and promoted; everything else happens under the products.</summary>
@@ -171,5 +172,5 @@ sealed class Fp8GemmConsumer
         _scope.If(_previousRowEnd.Value.IsNot(0), () => Leave(wave, _previousRow.Value, _previousColumn.Value, _previousRowEnd.Value), uniform: true);
 
     void Leave(int wave, U32 row, U32 column, U32 rowEnd) =>
-        _epilogue.Store(_sum[wave], row + (_scope.Index << 6) + 64 * _config.Warpgroups * wave, column, rowEnd);
+        _epilogue.Store(wave, _sum[wave], row + (_scope.Index << 6) + 64 * _config.Warpgroups * wave, column, rowEnd);
 }

@@ -11,7 +11,7 @@ namespace Hadal.Kernels.Library.Gemm;
 /// A block owns one tile at a time and walks all its tiles (persistent). One warpgroup copies: a stage of the ring holds 128 bytes of K of the tile's rows of A,
 /// of B and the row scales. The others multiply, each <c>Waves</c> times 64 rows: while the tensor cores make one product, the warpgroup waits for the next stage,
 /// reads its scales and stores the tile before; between products it only promotes. Two warpgroups promote while the other multiplies.
-/// Parameters, in order: maps a, b, a_scale ([⌈K/128⌉, rows padded to 4] f32); pointers b_scale ([groups, ⌈N/128⌉, ⌈K/128⌉] f32), d ([rows, N] bf16); the rows
+/// Parameters, in order: maps a, b, a_scale ([⌈K/128⌉, rows padded to 4] f32); pointers b_scale ([groups, ⌈N/128⌉, ⌈K/128⌉] f32), d ([rows, N] bf16; a map with <c>BoxStores</c>); the rows
 /// (m; or offsets; or capacity and counts).
 /// </remarks>
 public static class Fp8GemmKernel
@@ -44,11 +44,14 @@ public static class Fp8GemmKernel
             TensorMap a = kernel.TensorMap("a", ElementType.E4M3, config.TileM / config.Cluster, 128, Swizzle.Bytes128);
             TensorMap b = kernel.TensorMap("b", ElementType.E4M3, config.TileN, 128, Swizzle.Bytes128);
             TensorMap aScale = kernel.TensorMap("a_scale", ElementType.F32, 1, config.TileM);
-            U64 bScale = kernel.Pointer("b_scale", ElementType.F32), d = kernel.Pointer("d", ElementType.BF16);
+            U64 bScale = kernel.Pointer("b_scale", ElementType.F32), d = default;
+            TensorMap? boxes = null;
+            if (config.BoxStores) boxes = kernel.TensorMap("d", ElementType.BF16, 16, 64, Swizzle.Bytes128);
+            else d = kernel.Pointer("d", ElementType.BF16);
             GemmRows rows = GemmRows.Declare(kernel, shape);
             RingOperand rowsOfA = new(a, config.TileM, config.Cluster > 1), rowsOfB = new(b, config.TileN), scalesOfA = new(aScale, 1);
             Pipeline ring = kernel.Pipeline("ring", config.Stages, 4 * config.Warpgroups, [rowsOfA, rowsOfB, scalesOfA]);
-            SharedRegion buffers = kernel.Shared("epilogue", Bf16Epilogue.SharedBytes(config), 128);
+            SharedRegion buffers = config.BoxStores ? kernel.Shared("epilogue", Bf16BoxEpilogue.SharedBytes(config), 1024) : kernel.Shared("epilogue", Bf16Epilogue.SharedBytes(config), 128);
             int chunks = (shape.K + 127) / 128;
 
             // What came before runs out beside the set-up of this grid, when the launch allows it; the next one may be set up beside this one.
@@ -56,7 +59,10 @@ public static class Fp8GemmKernel
             kernel.GridDependencyWait();
 
             kernel.Consumers(config.Warpgroups, config.ConsumerRegisters, consumer =>
-                new Fp8GemmConsumer(kernel, consumer, shape, config, rows, ring, rowsOfA, rowsOfB, scalesOfA, bScale, new Bf16Epilogue(kernel, consumer, d, shape, config, buffers)).Run());
+            {
+                IEpilogue epilogue = boxes is null ? new Bf16Epilogue(kernel, consumer, d, shape, config, buffers) : new Bf16BoxEpilogue(kernel, consumer, boxes, config, buffers);
+                new Fp8GemmConsumer(kernel, consumer, shape, config, rows, ring, rowsOfA, rowsOfB, scalesOfA, bScale, epilogue).Run();
+            });
 
             kernel.Producer(config.ProducerRegisters, producer =>
             {

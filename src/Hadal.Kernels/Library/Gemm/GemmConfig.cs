@@ -6,7 +6,10 @@ public enum GemmGrouping
     /// <summary>One product: D[M, N] = A[M, K] · B[N, K]ᵀ.</summary>
     Dense,
 
-    /// <summary>Group g owns rows offsets[g] … offsets[g + 1] − 1 of A and D and matrix g of B. Offsets are read on the device.</summary>
+    /// <summary>
+    /// Group g owns rows offsets[g] … offsets[g + 1] − 1 of A and D and matrix g of B. Offsets are read on the device; they are multiples of 4, since copies of the
+    /// row scales begin at multiples of 16 bytes (a copy that does not is an illegal instruction).
+    /// </summary>
     Contiguous,
 
     /// <summary>Group g owns the first counts[g] of the rows g · capacity … of A and D and matrix g of B. Counts are read on the device.</summary>
@@ -65,6 +68,9 @@ public sealed record GemmConfig
     /// <summary>A tile leaves under the first products of the next one.</summary>
     public bool LateEpilogue { get; init; } = true;
 
+    /// <summary>Tiles leave through the copy engine, whole: 2 bytes of shared memory an element, less work for the multiplying warps. Dense products only.</summary>
+    public bool BoxStores { get; init; }
+
     /// <summary>Rows of a tile.</summary>
     public int TileM => 64 * Warpgroups * Waves;
 
@@ -96,6 +102,7 @@ public sealed record GemmConfig
         if (Stages < 2) throw new ArgumentException($"{Stages} stages: the next is awaited while the current one multiplies, so at least 2.");
         if (Residency is not (1 or 2) || Residency * Warpgroups > 4) throw new ArgumentException($"Residency = {Residency} with {Warpgroups} warpgroups: two blocks of at most 2 multiplying warpgroups fit.");
         if (BlocksEach < 1 || BlocksEach > Residency) throw new ArgumentException($"BlocksEach = {BlocksEach}: from 1 to the residency, {Residency}.");
+        if (BoxStores && TileN % 64 != 0) throw new ArgumentException($"TileN = {TileN} with box stores: a multiple of 64, the columns of a box.");
         if (Cluster is not (1 or 2)) throw new ArgumentException($"Cluster = {Cluster}: 1 or 2.");
         if (RasterGroup < 1) throw new ArgumentException($"RasterGroup = {RasterGroup}: at least 1.");
     }
@@ -103,7 +110,7 @@ public sealed record GemmConfig
     /// <summary>All numbers in a line without spaces, as <see cref="Parse"/> reads it: <c>wg2w2n128s4c1g16late</c>.</summary>
     public string Specification => string.Create(
         System.Globalization.CultureInfo.InvariantCulture,
-        $"wg{Warpgroups}w{Waves}n{TileN}s{Stages}c{Cluster}g{RasterGroup}{(Residency == 1 ? "" : $"r{Residency}b{BlocksEach}")}{(LateEpilogue ? "late" : "")}");
+        $"wg{Warpgroups}w{Waves}n{TileN}s{Stages}c{Cluster}g{RasterGroup}{(Residency == 1 ? "" : $"r{Residency}b{BlocksEach}")}{(BoxStores ? "t" : "")}{(LateEpilogue ? "late" : "")}");
 
     /// <summary>Reads a <see cref="Specification"/>; what it leaves out has its default, and the epilogue is not late.</summary>
     public static GemmConfig Parse(string text)
@@ -129,7 +136,9 @@ public sealed record GemmConfig
                 "r" => config with { Residency = number },
                 "b" => config with { BlocksEach = number },
                 "late" => config with { LateEpilogue = true },
-                _ => throw new FormatException($"'{word}' in the tile '{text}': expected wg, w, n, s, c, g, r, b with numbers, and late."),
+                "t" => config with { BoxStores = true },
+                "tlate" => config with { BoxStores = true, LateEpilogue = true },
+                _ => throw new FormatException($"'{word}' in the tile '{text}': expected wg, w, n, s, c, g, r, b with numbers, t and late."),
             };
             at = digits;
         }
@@ -139,5 +148,5 @@ public sealed record GemmConfig
     }
 
     /// <summary>A short name: what log lines and kernel names say.</summary>
-    public override string ToString() => $"{TileM}x{TileN}_s{Stages}_c{Cluster}{(Residency == 1 ? "" : $"_r{Residency}")}{(LateEpilogue ? "_late" : "")}";
+    public override string ToString() => $"{TileM}x{TileN}_s{Stages}_c{Cluster}{(Residency == 1 ? "" : $"_r{Residency}")}{(BoxStores ? "_boxes" : "")}{(LateEpilogue ? "_late" : "")}";
 }

@@ -116,15 +116,16 @@ public sealed class Pipeline
 sealed class RingPosition
 {
     readonly ThreadScope _scope;
-    readonly int _stages;
+    readonly int _stages, _stride;
     readonly Register<U32> _stage, _phase;
 
-    public RingPosition(ThreadScope scope, int stages)
+    public RingPosition(ThreadScope scope, int stages, U32? first = null, int stride = 1)
     {
         _scope = scope;
         _stages = stages;
+        _stride = stages % stride == 0 ? stride : throw new ArgumentException($"A ring of {stages} stages cannot be walked in steps of {stride}: choose a multiple.");
         (string file, int line) = (scope.Recorder.Line.File, scope.Recorder.Line.Line);
-        _stage = scope.Register("stage", scope.Constant(0), file, line);
+        _stage = scope.Register("stage", first ?? scope.Constant(0), file, line);
         _phase = scope.Register("phase", scope.Constant(0), file, line);
     }
 
@@ -134,10 +135,10 @@ sealed class RingPosition
 
     public void Advance()
     {
-        U32 next = _stage.Value + 1;
-        Predicate wraps = next.Is(_stages);
+        U32 next = _stage.Value + _stride;
+        Predicate wraps = _stride == 1 ? next.Is(_stages) : next >= _scope.Constant(_stages);
         U32 phase = _phase.Value;
-        _stage.Value = wraps.Select(_scope.Constant(0), next);
+        _stage.Value = wraps.Select(_stride == 1 ? _scope.Constant(0) : next - _stages, next);
         _phase.Value = wraps.Select(phase ^ 1, phase);
     }
 }
@@ -262,11 +263,11 @@ public sealed class RingConsumer
     readonly U32 _full, _emptyToSignal;
     readonly Predicate _signals;
 
-    internal RingConsumer(ConsumerScope scope, Pipeline ring)
+    internal RingConsumer(ConsumerScope scope, Pipeline ring, U32? first, int stride)
     {
         _scope = scope;
         Ring = ring;
-        _position = new RingPosition(scope, ring.Stages);
+        _position = new RingPosition(scope, ring.Stages, first, stride);
         _full = scope.Address(ring.Full);
         _signals = scope.Lane < ring.Peers;
         U32 empty = scope.Address(ring.Empty);

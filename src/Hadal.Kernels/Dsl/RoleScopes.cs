@@ -74,10 +74,13 @@ public sealed class ConsumerScope : ThreadScope
     public Fragment Fragment(int columns, string name) => new(this, Recorder.NewFragment(Check(columns), name));
 
     /// <summary>The reading side of a ring. Call it once, before the loops.</summary>
-    public RingConsumer Read(Pipeline ring, [CallerFilePath] string file = "", [CallerLineNumber] int line = 0)
+    /// <param name="ring">The ring.</param>
+    /// <param name="first">The stage it begins with, when several readers share the stages among them.</param>
+    /// <param name="stride">From one stage to its next: the number of such readers, a divisor of the ring's stages. Each releases only what it reads.</param>
+    public RingConsumer Read(Pipeline ring, U32? first = null, int stride = 1, [CallerFilePath] string file = "", [CallerLineNumber] int line = 0)
     {
         Recorder.At(file, line);
-        return new RingConsumer(this, ring);
+        return new RingConsumer(this, ring, first, stride);
     }
 
     /// <summary>A 128-byte-swizzled K-major tile in shared memory (rows of 128 bytes, 1024-byte aligned) as a matrix operand.</summary>

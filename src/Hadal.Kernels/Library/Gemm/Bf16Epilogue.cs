@@ -30,7 +30,10 @@ sealed class Bf16Epilogue : IEpilogue
     public static int SharedBytes(GemmConfig config) => 4 * config.Warpgroups * BufferBytes;
 
     /// <inheritdoc/>
-    public void Store(int wave, Fragment tile, U32 firstRow, U32 column, U32 rowEnd)
+    public void Store(int wave, Fragment tile, U32 firstRow, U32 column, U32 rowEnd) => Store(tile.Pack, firstRow, column, rowEnd);
+
+    /// <summary>Stores a fragment of which a function gives elements e and e + 1 as BF16.</summary>
+    public void Store(Func<int, U32> tile, U32 firstRow, U32 column, U32 rowEnd)
     {
         U32 warpRow = firstRow + (_scope.Warp << 4);
         if (_n % 8 == 0) StorePieces(tile, warpRow, column, rowEnd);
@@ -43,7 +46,7 @@ sealed class Bf16Epilogue : IEpilogue
         // Plain stores are complete when the kernel ends.
     }
 
-    void StorePieces(Fragment tile, U32 warpRow, U32 column, U32 rowEnd)
+    void StorePieces(Func<int, U32> tile, U32 warpRow, U32 column, U32 rowEnd)
     {
         U64 corner = _d + warpRow.MultiplyWide(_n * 2) + column.MultiplyWide(2);
         int columns;
@@ -57,7 +60,7 @@ sealed class Bf16Epilogue : IEpilogue
             {
                 // An odd last piece goes twice: its second place is not read.
                 int e = 4 * (first / 8 + piece), next = piece + 1 < pieces ? e + 4 : e;
-                _scope.StoreMatrix(_matrixRow ^ (piece << 4), tile.Pack(e), tile.Pack(e + 2), tile.Pack(next), tile.Pack(next + 2));
+                _scope.StoreMatrix(_matrixRow ^ (piece << 4), tile(e), tile(e + 2), tile(next), tile(next + 2));
             }
 
             _scope.WarpSync();
@@ -77,7 +80,7 @@ sealed class Bf16Epilogue : IEpilogue
         }
     }
 
-    void StoreElements(Fragment tile, U32 warpRow, U32 column, U32 rowEnd)
+    void StoreElements(Func<int, U32> tile, U32 warpRow, U32 column, U32 rowEnd)
     {
         U32 row = warpRow + (_scope.Lane >> 2), at = column + ((_scope.Lane & 3) << 1);
         U64 address = _d + row.MultiplyWide(_n * 2) + at.MultiplyWide(2);
@@ -86,7 +89,7 @@ sealed class Bf16Epilogue : IEpilogue
             Predicate rowInside = row + 8 * half < rowEnd;
             for (int group = 0; group < _tileN / 8; group++)
             {
-                U32 pair = tile.Pack(4 * group + 2 * half);
+                U32 pair = tile(4 * group + 2 * half);
                 long offset = ((long)8 * half * _n + 8 * group) * 2;
                 for (int e = 0; e < 2; e++)
                     _scope.StoreHalf(address, pair, e == 1, offset + 2 * e, rowInside & at + (8 * group + e) < _scope.Constant(_n));

@@ -24,6 +24,8 @@ static class Fp8GemmCases
         yield return Dense(70, 330, 144, Small with { TileN = 112 }, OperandKind.UnevenScales);
         yield return Dense(70, 200, 144, Small with { TileN = 56, Residency = 2, BlocksEach = 2 }, OperandKind.UnevenScales);
         yield return Dense(70, 400, 144, Small with { TileN = 192, LateEpilogue = false }, OperandKind.UnevenScales);
+        yield return Dense(70, 72, 512, Small with { Warpgroups = 2, SplitK = 2, Stages = 4, LateEpilogue = false }, OperandKind.UnevenScales);
+        yield return Dense(150, 40, 1008, new GemmConfig { Warpgroups = 4, Waves = 1, TileN = 16, Stages = 4, SplitK = 2, LateEpilogue = false }, OperandKind.UnevenScales);
         yield return Dense(140, 200, 144, Small with { TileN = 64, BoxStores = true }, OperandKind.UnevenScales);
         yield return Dense(300, 136, 144, new GemmConfig { Stages = 2, BoxStores = true, LateEpilogue = false }, OperandKind.UnevenScales);
         foreach (OperandKind kind in new[] { OperandKind.Normal, OperandKind.Outliers, OperandKind.AllEqual, OperandKind.Subnormal, OperandKind.OneNaN })
@@ -40,9 +42,16 @@ static class Fp8GemmCases
             new(), new() { LateEpilogue = false }, new() { Cluster = 2 }, new() { Warpgroups = 3, Waves = 1, Cluster = 2 }, new() { Waves = 1, TileN = 64, Stages = 8 }, new() { Warpgroups = 1, Waves = 1, TileN = 32, Stages = 8 },
             new() { Warpgroups = 1, Waves = 1, TileN = 16, Stages = 8, Cluster = 2 }, new() { Warpgroups = 1, Waves = 1, TileN = 112, Stages = 8 }, new() { Waves = 1, TileN = 192, Stages = 5 },
             new() { Warpgroups = 1, Waves = 1, TileN = 56, Stages = 6, Residency = 2, BlocksEach = 2 }, new() { Waves = 1, TileN = 48, Stages = 4, Residency = 2, BlocksEach = 1 },
+            new() { Warpgroups = 4, Waves = 1, TileN = 16, Stages = 8, SplitK = 2, LateEpilogue = false }, new() { Warpgroups = 4, Waves = 1, TileN = 32, Stages = 16, SplitK = 4, LateEpilogue = false },
         ];
         foreach (GemmConfig config in configs)
         {
+            if (config.SplitK > 1)
+            {
+                yield return Dense(130, 1200, 3584, config, OperandKind.UnevenScales);
+                continue;
+            }
+
             yield return Dense(1000, 1200, 592, config, OperandKind.UnevenScales);
             if (config.TileN % 64 == 0 && config.Residency == 1) yield return Dense(1000, 1200, 592, config with { BoxStores = true, Stages = 3 }, OperandKind.UnevenScales);
             yield return Dense(300, 521, 1168, config, OperandKind.UnevenScales);

@@ -22,15 +22,20 @@ sealed class Fp8GemmConsumer
     readonly Register<U32> _row, _column, _rowEnd, _previousRow, _previousColumn, _previousRowEnd, _chunkAhead;
     readonly Register<U64>[] _bScale;
     readonly Register<F32>[] _bScaleAhead;
-    readonly int _chunks;
+    readonly SplitSum? _split;
+    readonly U32 _rowIndex, _firstChunk;
+    readonly int _chunks, _turns;
 
     public Fp8GemmConsumer(
-        KernelScope kernel, ConsumerScope scope, GemmShape shape, GemmConfig config, GemmRows rows, Pipeline ring, RingOperand a, RingOperand b, RingOperand aScale, U64 bScale, IEpilogue epilogue)
+        KernelScope kernel, ConsumerScope scope, GemmShape shape, GemmConfig config, GemmRows rows, Pipeline ring, RingOperand a, RingOperand b, RingOperand aScale, U64 bScale, IEpilogue epilogue, SplitSum? split)
     {
         (_kernel, _scope, _shape, _config, _epilogue, _bScaleTable) = (kernel, scope, shape, config, epilogue, bScale);
         _chunks = (shape.K + 127) / 128;
-        RingConsumer read = scope.Read(ring);
-        U32 warpgroupRow = scope.Index << 6;
+        _turns = _chunks / config.SplitK;
+        _split = split;
+        (_rowIndex, _firstChunk) = split is null ? (scope.Index, scope.Constant(0)) : (split.RowIndex, split.Part);
+        RingConsumer read = split is null ? scope.Read(ring) : scope.Read(ring, _firstChunk, config.SplitK);
+        U32 warpgroupRow = _rowIndex << 6;
         _a = read.Matrix(a, warpgroupRow);
         _b = read.Matrix(b);
         _aScale = read.Vector(aScale, warpgroupRow + scope.FragmentRow());
@@ -60,10 +65,11 @@ sealed class Fp8GemmConsumer
             _slot.Enter();
             (F32 Row, F32 Below)[] scales = LoadRowScales();
             for (int wave = 0; wave < _config.Waves; wave++) (_rowScale[wave].Value, _rowScaleBelow[wave].Value) = scales[wave];
-            Chunk(column, first: true, last: _chunks == 1);
-            _scope.Repeat(_chunks - 2, () => Chunk(column, first: false, last: false));
-            if (_chunks > 1) Chunk(column, first: false, last: true);
-            if (_config.LateEpilogue) (_previousRow.Value, _previousColumn.Value, _previousRowEnd.Value) = (row, column, rowEnd);
+            Chunk(column, first: true, last: _turns == 1);
+            _scope.Repeat(_turns - 2, () => Chunk(column, first: false, last: false));
+            if (_turns > 1) Chunk(column, first: false, last: true);
+            if (_split is not null) _split.Combine(_sum, (wave, pack) => ((Bf16Epilogue)_epilogue).Store(pack, FirstRow(wave, row), column, rowEnd));
+            else if (_config.LateEpilogue) (_previousRow.Value, _previousColumn.Value, _previousRowEnd.Value) = (row, column, rowEnd);
             else for (int wave = 0; wave < _config.Waves; wave++) Leave(wave, row, column, rowEnd);
         });
         if (_config.LateEpilogue)
@@ -78,7 +84,7 @@ sealed class Fp8GemmConsumer
         (F32 Row, F32 Below)[] ahead = [];
         for (int wave = 0; wave < _config.Waves; wave++)
         {
-            PendingFragment pending = _scope.Multiply(_product, _slot[_a].Below(64 * _config.Warpgroups * wave), _slot[_b]);
+            PendingFragment pending = _scope.Multiply(_product, _slot[_a].Below(64 * _config.RowWarpgroups * wave), _slot[_b]);
             if (first && _config.LateEpilogue) LeavePrevious(wave);
             if (wave == 0) FetchAhead(last);
             F32[] scale = [.. bScale.Select(b => _rowScale[wave].Value * b)], below = [.. bScale.Select(b => _rowScaleBelow[wave].Value * b)];
@@ -107,7 +113,7 @@ sealed class Fp8GemmConsumer
         var scales = new (F32, F32)[_config.Waves];
         for (int wave = 0; wave < scales.Length; wave++)
         {
-            int offset = 64 * _config.Warpgroups * wave * 4;
+            int offset = 64 * _config.RowWarpgroups * wave * 4;
             scales[wave] = (_scope.LoadShared<F32>(address, offset), _scope.LoadShared<F32>(address, offset + 32));
         }
 
@@ -119,7 +125,7 @@ sealed class Fp8GemmConsumer
     {
         if (!last)
         {
-            _chunkAhead.Value = _chunkAhead.Value + 1;
+            _chunkAhead.Value = _chunkAhead.Value + _config.SplitK;
             LoadBScale();
             return;
         }
@@ -142,7 +148,7 @@ sealed class Fp8GemmConsumer
             _bScale[i].Value = _bScaleTable.At(block * _chunks, 4);
         }
 
-        _chunkAhead.Value = _scope.Constant(0);
+        _chunkAhead.Value = _firstChunk;
         LoadBScale();
     }
 
@@ -172,5 +178,7 @@ sealed class Fp8GemmConsumer
         _scope.If(_previousRowEnd.Value.IsNot(0), () => Leave(wave, _previousRow.Value, _previousColumn.Value, _previousRowEnd.Value), uniform: true);
 
     void Leave(int wave, U32 row, U32 column, U32 rowEnd) =>
-        _epilogue.Store(wave, _sum[wave], row + (_scope.Index << 6) + 64 * _config.Warpgroups * wave, column, rowEnd);
+        _epilogue.Store(wave, _sum[wave], FirstRow(wave, row), column, rowEnd);
+
+    U32 FirstRow(int wave, U32 row) => row + (_rowIndex << 6) + 64 * _config.RowWarpgroups * wave;
 }

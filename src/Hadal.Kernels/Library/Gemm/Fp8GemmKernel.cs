@@ -38,6 +38,8 @@ public static class Fp8GemmKernel
         shape.Validate();
         config.Validate();
         if (shape.Grouping == GemmGrouping.Batched) throw new ArgumentException("The FP8 product is not batched over heads: its grouping is Dense, Contiguous or Masked.", nameof(shape));
+        if ((shape.K + 127) / 128 % config.SplitK != 0)
+            throw new ArgumentException($"K = {shape.K} has {(shape.K + 127) / 128} chunks of 128, which {config.SplitK} warpgroups cannot share equally: choose another SplitK.");
         string kind = shape.Grouping switch { GemmGrouping.Dense => "", GemmGrouping.Contiguous => "_contiguous", _ => "_masked" };
         return KernelBuilder.Define($"sm90_fp8_gemm_nt_1x128_128x128{kind}_n{shape.N}_k{shape.K}_{config}", config.Threads, kernel =>
         {
@@ -50,8 +52,9 @@ public static class Fp8GemmKernel
             else d = kernel.Pointer("d", ElementType.BF16);
             GemmRows rows = GemmRows.Declare(kernel, shape);
             RingOperand rowsOfA = new(a, config.TileM, config.Cluster > 1), rowsOfB = new(b, config.TileN), scalesOfA = new(aScale, 1);
-            Pipeline ring = kernel.Pipeline("ring", config.Stages, 4 * config.Warpgroups, [rowsOfA, rowsOfB, scalesOfA]);
+            Pipeline ring = kernel.Pipeline("ring", config.Stages, 4 * config.RowWarpgroups, [rowsOfA, rowsOfB, scalesOfA]);
             SharedRegion buffers = config.BoxStores ? kernel.Shared("epilogue", Bf16BoxEpilogue.SharedBytes(config), 1024) : kernel.Shared("epilogue", Bf16Epilogue.SharedBytes(config), 128);
+            SharedRegion? parts = config.SplitK == 1 ? null : kernel.Shared("parts", SplitSum.SharedBytes(config), 16);
             int chunks = (shape.K + 127) / 128;
 
             // What came before runs out beside the set-up of this grid, when the launch allows it; the next one may be set up beside this one.
@@ -61,7 +64,8 @@ public static class Fp8GemmKernel
             kernel.Consumers(config.Warpgroups, config.ConsumerRegisters, consumer =>
             {
                 IEpilogue epilogue = boxes is null ? new Bf16Epilogue(kernel, consumer, d, shape, config, buffers) : new Bf16BoxEpilogue(kernel, consumer, boxes, config, buffers);
-                new Fp8GemmConsumer(kernel, consumer, shape, config, rows, ring, rowsOfA, rowsOfB, scalesOfA, bScale, epilogue).Run();
+                SplitSum? split = parts is null ? null : new SplitSum(kernel, consumer, config, parts);
+                new Fp8GemmConsumer(kernel, consumer, shape, config, rows, ring, rowsOfA, rowsOfB, scalesOfA, bScale, epilogue, split).Run();
             });
 
             kernel.Producer(config.ProducerRegisters, producer =>

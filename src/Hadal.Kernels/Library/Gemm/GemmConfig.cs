@@ -71,8 +71,17 @@ public sealed record GemmConfig
     /// <summary>Tiles leave through the copy engine, whole: 2 bytes of shared memory an element, less work for the multiplying warps. Dense products only.</summary>
     public bool BoxStores { get; init; }
 
+    /// <summary>
+    /// Warpgroups that take turns at the chunks of K of one tile: 1, 2 or 4. Their sums are added in their order, so the same bits come out every time. For few
+    /// rows, where one warpgroup waits longer for each product than the copies take.
+    /// </summary>
+    public int SplitK { get; init; } = 1;
+
+    /// <summary>Warpgroups beside each other along the rows of a tile.</summary>
+    public int RowWarpgroups => Warpgroups / SplitK;
+
     /// <summary>Rows of a tile.</summary>
-    public int TileM => 64 * Warpgroups * Waves;
+    public int TileM => 64 * RowWarpgroups * Waves;
 
     /// <summary>Columns that certainly have the same scale of B: tiles begin at multiples of this, and 128 is one.</summary>
     public int Zone => Math.Min(128, TileN & -TileN);
@@ -84,7 +93,7 @@ public sealed record GemmConfig
     public int Threads => 128 * (Warpgroups + 1);
 
     /// <summary>Registers of a multiplying thread.</summary>
-    public int ConsumerRegisters => (Residency, Warpgroups) switch { (1, 1) => 240, (1, 2) => 232, (1, _) => 160, (_, 1) => 208, _ => 104 };
+    public int ConsumerRegisters => (Residency, Warpgroups) switch { (1, 1) => 240, (1, 2) => 232, (1, 3) => 160, (1, _) => 112, (_, 1) => 208, _ => 104 };
 
     /// <summary>Registers of a copying thread.</summary>
     public int ProducerRegisters => Warpgroups * Residency >= 3 ? 32 : 40;
@@ -92,14 +101,16 @@ public sealed record GemmConfig
     /// <summary>Throws when a number is out of range.</summary>
     public void Validate()
     {
-        if (Warpgroups is < 1 or > 3) throw new ArgumentException($"{Warpgroups} multiplying warpgroups: 1 to 3 fit the register file.");
-        if (Waves is < 1 or > 2 || (Warpgroups == 3 && Waves == 2)) throw new ArgumentException($"{Waves} waves of {Warpgroups} warpgroups: accumulators of at most 256 rows fit.");
+        if (SplitK is not (1 or 2 or 4) || Warpgroups % SplitK != 0 || (SplitK > 1 && (LateEpilogue || BoxStores || Stages % SplitK != 0)))
+            throw new ArgumentException($"SplitK = {SplitK} of {Warpgroups} warpgroups and {Stages} stages: 1, 2 or 4, a divisor of both, with tiles that leave at once through plain stores.");
+        if (Warpgroups is < 1 or > 4 || (Warpgroups == 4 && SplitK == 1)) throw new ArgumentException($"{Warpgroups} multiplying warpgroups: 1 to 3 fit the register file, 4 where they share the rows (SplitK).");
+        if (Waves is < 1 or > 2 || (Warpgroups >= 3 && Waves == 2)) throw new ArgumentException($"{Waves} waves of {Warpgroups} warpgroups: accumulators of at most 256 rows fit.");
         if (TileN < 8 || TileN % 8 != 0 || TileN > 128 + Zone)
             throw new ArgumentException($"TileN = {TileN}: a multiple of 8 up to 128, or 136, 144, 160, 192, 256, so that a tile lies in at most two 128-column blocks of scales.");
         if (TileN / 2 * (Waves + 1) > ConsumerRegisters - 24)
             throw new ArgumentException($"TileN = {TileN} with {Waves} waves: {TileN / 2 * (Waves + 1)} accumulators do not fit {ConsumerRegisters} registers.");
         if (TileM > 256) throw new ArgumentException($"TileM = {TileM}: a copy brings at most 256 rows.");
-        if (Stages < 2) throw new ArgumentException($"{Stages} stages: the next is awaited while the current one multiplies, so at least 2.");
+        if (Stages < 2 * SplitK) throw new ArgumentException($"{Stages} stages: each part awaits its next while the current one multiplies, so at least {2 * SplitK}.");
         if (Residency is not (1 or 2) || Residency * Warpgroups > 4) throw new ArgumentException($"Residency = {Residency} with {Warpgroups} warpgroups: two blocks of at most 2 multiplying warpgroups fit.");
         if (BlocksEach < 1 || BlocksEach > Residency) throw new ArgumentException($"BlocksEach = {BlocksEach}: from 1 to the residency, {Residency}.");
         if (BoxStores && TileN % 64 != 0) throw new ArgumentException($"TileN = {TileN} with box stores: a multiple of 64, the columns of a box.");
@@ -110,7 +121,7 @@ public sealed record GemmConfig
     /// <summary>All numbers in a line without spaces, as <see cref="Parse"/> reads it: <c>wg2w2n128s4c1g16late</c>.</summary>
     public string Specification => string.Create(
         System.Globalization.CultureInfo.InvariantCulture,
-        $"wg{Warpgroups}w{Waves}n{TileN}s{Stages}c{Cluster}g{RasterGroup}{(Residency == 1 ? "" : $"r{Residency}b{BlocksEach}")}{(BoxStores ? "t" : "")}{(LateEpilogue ? "late" : "")}");
+        $"wg{Warpgroups}w{Waves}n{TileN}s{Stages}c{Cluster}g{RasterGroup}{(SplitK == 1 ? "" : $"k{SplitK}")}{(Residency == 1 ? "" : $"r{Residency}b{BlocksEach}")}{(BoxStores ? "t" : "")}{(LateEpilogue ? "late" : "")}");
 
     /// <summary>Reads a <see cref="Specification"/>; what it leaves out has its default, and the epilogue is not late.</summary>
     public static GemmConfig Parse(string text)
@@ -133,12 +144,13 @@ public sealed record GemmConfig
                 "s" => config with { Stages = number },
                 "c" => config with { Cluster = number },
                 "g" => config with { RasterGroup = number },
+                "k" => config with { SplitK = number },
                 "r" => config with { Residency = number },
                 "b" => config with { BlocksEach = number },
                 "late" => config with { LateEpilogue = true },
                 "t" => config with { BoxStores = true },
                 "tlate" => config with { BoxStores = true, LateEpilogue = true },
-                _ => throw new FormatException($"'{word}' in the tile '{text}': expected wg, w, n, s, c, g, r, b with numbers, t and late."),
+                _ => throw new FormatException($"'{word}' in the tile '{text}': expected wg, w, n, s, c, g, k, r, b with numbers, t and late."),
             };
             at = digits;
         }
@@ -148,5 +160,5 @@ public sealed record GemmConfig
     }
 
     /// <summary>A short name: what log lines and kernel names say.</summary>
-    public override string ToString() => $"{TileM}x{TileN}_s{Stages}_c{Cluster}{(Residency == 1 ? "" : $"_r{Residency}")}{(BoxStores ? "_boxes" : "")}{(LateEpilogue ? "_late" : "")}";
+    public override string ToString() => $"{TileM}x{TileN}_s{Stages}_c{Cluster}{(SplitK == 1 ? "" : $"_k{SplitK}")}{(Residency == 1 ? "" : $"_r{Residency}")}{(BoxStores ? "_boxes" : "")}{(LateEpilogue ? "_late" : "")}";
 }

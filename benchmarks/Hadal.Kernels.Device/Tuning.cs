@@ -38,6 +38,13 @@ static class Tuning
                 }
 
                 LoadedKernel kernel = runner.Load(one);
+                if (flags.Contains("single"))
+                {
+                    double single = runner.TimeSingle(one, timer);
+                    Console.WriteLine($"{one.Name} | single launches {single:F2} us {one.Operations / single / 1e6:F0} TFLOP/s{verdict}");
+                    continue;
+                }
+
                 LaunchTime time = runner.Time(one, timer, dependent);
                 string steady = sustained ? $" | sustained {time.Sustained:F2} us {one.Operations / time.Sustained / 1e6:F0}" : "";
                 Console.WriteLine($"{one.Name} | {time.Burst:F2} us {one.Operations / time.Burst / 1e6:F0} TFLOP/s {one.Bytes / time.Burst / 1e6:F2} TB/s{steady} | {kernel.Registers} registers {kernel.LocalBytes} local, {kernel.Compiled.Milliseconds:F0} ms{verdict}");

@@ -71,15 +71,27 @@ public sealed class CaseRunner : IDisposable
     /// <param name="dependent">Launch programmatically dependent on each other.</param>
     public LaunchTime Time(KernelCase one, GraphTimer timer, bool dependent = false)
     {
-        ArgumentNullException.ThrowIfNull(one);
         ArgumentNullException.ThrowIfNull(timer);
+        return WithLaunches(one, dependent, timer.Measure);
+    }
+
+    /// <summary>Median microseconds of single launches (<see cref="GraphTimer.MeasureSingle"/>).</summary>
+    public double TimeSingle(KernelCase one, GraphTimer timer)
+    {
+        ArgumentNullException.ThrowIfNull(timer);
+        return WithLaunches(one, dependent: false, launches => timer.MeasureSingle(_context, launches));
+    }
+
+    T WithLaunches<T>(KernelCase one, bool dependent, Func<IReadOnlyList<PreparedLaunch>, T> measure)
+    {
+        ArgumentNullException.ThrowIfNull(one);
         long bytes = one.Buffers.Sum(b => b.Bytes);
         int sets = (int)Math.Clamp((4L * _context.Info.L2Bytes + bytes - 1) / bytes, 2, 64);
         Hold(one, sets);
         PreparedLaunch[] launches = [.. Enumerable.Range(0, sets).Select(set => Prepare(one, set, dependent))];
         try
         {
-            return timer.Measure(launches);
+            return measure(launches);
         }
         finally
         {

@@ -61,6 +61,32 @@ public sealed class GraphTimer : IDisposable
         return new LaunchTime(Median(bursts), SustainedMilliseconds > 0 ? Sustain(graph, count) : 0, count);
     }
 
+    /// <summary>
+    /// Median microseconds of single launches, each after 8 GB of memory were filled: the method of the logs that other libraries publish. Events stand around the
+    /// launch, so about 3 µs of launching are counted.
+    /// </summary>
+    public double MeasureSingle(CudaContext context, IReadOnlyList<PreparedLaunch> launches, int repetitions = 30)
+    {
+        ArgumentNullException.ThrowIfNull(context);
+        ArgumentNullException.ThrowIfNull(launches);
+        const long bytes = 8_000_000_000;
+        using DeviceMemory filled = context.Allocate(bytes);
+        var marks = new CudaEvent[2 * repetitions];
+        for (int i = 0; i < marks.Length; i++) marks[i] = new CudaEvent();
+        for (int i = 0; i < repetitions; i++)
+        {
+            _stream.Fill(filled.Address, 0, bytes);
+            _stream.Record(marks[2 * i]);
+            launches[i % launches.Count].Launch(_stream);
+            _stream.Record(marks[2 * i + 1]);
+        }
+
+        _stream.Synchronize("Timing single launches");
+        double[] times = [.. Enumerable.Range(0, repetitions).Select(i => marks[2 * i + 1].MillisecondsSince(marks[2 * i]) * 1000)];
+        foreach (CudaEvent mark in marks) mark.Dispose();
+        return Median(times);
+    }
+
     /// <summary>Bytes moved per second by large copies from device to device, read and written counted.</summary>
     public double CopyBandwidth(CudaContext context)
     {

@@ -100,10 +100,13 @@ public sealed class Pipeline
 
     internal int NewProducerSlot(Recorder recorder) => Add(_producerSlots, recorder.NewSlot());
 
+    /// <summary>Readers that take turns at the stages.</summary>
+    internal int Shares { get; set; } = 1;
+
     internal int NewConsumerSlot(Recorder recorder) => Add(_consumerSlots, recorder.NewSlot());
 
     internal PipelineDeclaration Declaration() => new(
-        _name, Stages, BytesPerStage, ConsumerWarps * Peers, Full.ByteOffset, Empty.ByteOffset, new Sequence<int>([.. _producerSlots]), new Sequence<int>([.. _consumerSlots])) { Source = _source };
+        _name, Stages, BytesPerStage, ConsumerWarps * Peers, Full.ByteOffset, Empty.ByteOffset, new Sequence<int>([.. _producerSlots]), new Sequence<int>([.. _consumerSlots])) { Source = _source, Shares = Shares };
 
     static int Add(List<int> list, int slot)
     {
@@ -268,6 +271,7 @@ public sealed class RingConsumer
         _scope = scope;
         Ring = ring;
         _position = new RingPosition(scope, ring.Stages, first, stride);
+        ring.Shares = stride;
         _full = scope.Address(ring.Full);
         _signals = scope.Lane < ring.Peers;
         U32 empty = scope.Address(ring.Empty);

@@ -28,6 +28,9 @@ public sealed record PipelineDeclaration(string Name, int Stages, int BytesPerSt
 {
     /// <summary>The C# line that declared it.</summary>
     public SourceLine Source { get; init; }
+
+    /// <summary>Readers that take turns at the stages: each waits for and gives back every Shares-th one.</summary>
+    public int Shares { get; init; } = 1;
 }
 
 /// <summary>A named stretch of dynamic shared memory.</summary>

@@ -83,7 +83,7 @@ static class BarrierRules
         if (releases.Count == 0 || releases.Exists(p => p.Narrowed)) return;
         var roles = new HashSet<Role?>(releases.Select(p => p.Role));
         int peers = ((BarrierArrive)releases[0].Operation).InCluster ? kernel.ClusterSize : 1;
-        int warps = roles.Sum(r => r is null ? kernel.ThreadsPerBlock / 32 : 4 * r.Warpgroups), come = warps * peers;
+        int warps = roles.Sum(r => r is null ? kernel.ThreadsPerBlock / 32 : 4 * r.Warpgroups) / ring.Shares, come = warps * peers;
         if (come != ring.ConsumerArrivals)
             findings.Add(VerifierRule.Arrivals, ring.Source, $"ring '{ring.Name}' waits for {ring.ConsumerArrivals} arrivals before it fills a stage again, {warps} warps{(peers > 1 ? $" of {peers} blocks" : "")} give stages back", $"make it with {warps} consumer warps");
     }

@@ -25,6 +25,7 @@ static class TurnRules
                 if (Kernel.Walk(body).FirstOrDefault(Releases) is not { } at) continue;
                 released = true;
                 SortedDictionary<string, long> gives = counter.Count(body, Releases);
+                foreach (string key in gives.Keys.ToArray()) gives[key] *= ring.Shares;
                 if (fills.Keys.SequenceEqual(gives.Keys, StringComparer.Ordinal) && !fills.Values.SequenceEqual(gives.Values))
                     findings.Add(VerifierRule.Turns, at.Source, $"ring '{ring.Name}' is filled {Describe(fills)} and given back {Describe(gives)}", "let both sides make the same number of turns");
             }

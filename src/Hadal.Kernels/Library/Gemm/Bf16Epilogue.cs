@@ -26,8 +26,8 @@ sealed class Bf16Epilogue : IEpilogue
         _matrixRow = _buffer + ((lane & 15) << 7) + (((lane >> 4) ^ (lane & 7)) << 4);
     }
 
-    /// <summary>Bytes of shared memory the multiplying warps need.</summary>
-    public static int SharedBytes(GemmConfig config) => 4 * config.Warpgroups * BufferBytes;
+    /// <summary>Bytes of shared memory: of warpgroups that share chunks of K only the first ones store.</summary>
+    public static int SharedBytes(GemmConfig config) => 4 * config.RowWarpgroups * BufferBytes;
 
     /// <inheritdoc/>
     public void Store(int wave, Fragment tile, U32 firstRow, U32 column, U32 rowEnd) => Store(tile.Pack, firstRow, column, rowEnd);

@@ -42,7 +42,7 @@ static class Fp8GemmCases
             new(), new() { LateEpilogue = false }, new() { Cluster = 2 }, new() { Warpgroups = 3, Waves = 1, Cluster = 2 }, new() { Waves = 1, TileN = 64, Stages = 8 }, new() { Warpgroups = 1, Waves = 1, TileN = 32, Stages = 8 },
             new() { Warpgroups = 1, Waves = 1, TileN = 16, Stages = 8, Cluster = 2 }, new() { Warpgroups = 1, Waves = 1, TileN = 112, Stages = 8 }, new() { Waves = 1, TileN = 192, Stages = 5 },
             new() { Warpgroups = 1, Waves = 1, TileN = 56, Stages = 6, Residency = 2, BlocksEach = 2 }, new() { Waves = 1, TileN = 48, Stages = 4, Residency = 2, BlocksEach = 1 },
-            new() { Warpgroups = 4, Waves = 1, TileN = 16, Stages = 8, SplitK = 2, LateEpilogue = false }, new() { Warpgroups = 4, Waves = 1, TileN = 32, Stages = 16, SplitK = 4, LateEpilogue = false },
+            new() { Warpgroups = 4, Waves = 1, TileN = 16, Stages = 8, SplitK = 2, LateEpilogue = false }, new() { Warpgroups = 4, Waves = 1, TileN = 32, Stages = 12, SplitK = 4, LateEpilogue = false },
         ];
         foreach (GemmConfig config in configs)
         {

@@ -31,6 +31,11 @@ public static class QuantizeCases
         yield return Rows(9, 1280, ScaleKind.Plain, CaseValues.Normal, ++seed);
         yield return Rows(1, 16, ScaleKind.PowerOfTwo, CaseValues.Normal, ++seed);
         yield return Retile(128, 128, ElementType.E4M3, ScaleKind.Plain, ColumnScaleOrder.Natural, CaseValues.Normal, ++seed);
+        yield return Counted(Rows(11, 336, ScaleKind.Plain, CaseValues.Normal, ++seed), 11, 30, () => RowCastKernel.Build(336, ScaleKind.Plain, RowCount.Device), RowCastKernel.Blocks(30, 336));
+        yield return Counted(
+            Retile(140, 144, ElementType.E4M3, ScaleKind.Plain, ColumnScaleOrder.Natural, CaseValues.Normal, ++seed), 140, 400,
+            () => RetileKernel.Build(144, ElementType.E4M3, ScaleKind.Plain, ColumnScaleOrder.Natural, RowCount.Device), RetileKernel.Blocks(400, 144));
+        yield return Counted(Pack(11, 336, CaseValues.Normal, ++seed), 11, 30, () => E5M6Kernels.BuildPack(336, RowCount.Device), E5M6Kernels.Blocks(30, 336));
     }
 
     /// <summary>The large activations and weights of the model, tiles compared by samples.</summary>
@@ -176,6 +181,20 @@ public static class QuantizeCases
                 for (int i = 0; i < numbers.Length; i++) output.BFloat16("x", (long)row * columns + first + i, numbers[i] * scale);
             }),
             Bytes = 3.5 * elements + 4.0 * rows * tiles,
+        };
+    }
+
+    /// <summary>The case with its rows counted on the device, and a launch for more of them than there are.</summary>
+    static KernelCase Counted(KernelCase it, int rows, int capacity, Func<Kernel> build, int blocks)
+    {
+        int word = it.Arguments.ToList().FindIndex(a => a is CaseArgument.Word w && w.Value == rows);
+        return it with
+        {
+            Name = string.Create(CultureInfo.InvariantCulture, $"{it.Name} of {capacity} counted"),
+            Build = build,
+            Blocks = _ => blocks,
+            Buffers = [.. it.Buffers, CaseBuffer.Of("rows", 1, () => (uint[])[(uint)rows])],
+            Arguments = [.. it.Arguments.Select((a, i) => i == word ? new CaseArgument.Address("rows") : a)],
         };
     }
 

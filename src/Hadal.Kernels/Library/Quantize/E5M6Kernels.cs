@@ -10,14 +10,14 @@ namespace Hadal.Kernels.Library.Quantize;
 /// </summary>
 /// <remarks>
 /// A warp takes a row, 16 lanes a tile, a lane 8 values = 12 bytes. Parameters, in order: pointers x [rows, columns] bf16, packed [rows, columns · 3/2] bytes, scales
-/// [rows, ⌈columns/128⌉] f32; word rows. Launch them on <see cref="Blocks"/> blocks.
+/// [rows, ⌈columns/128⌉] f32; word rows (or its address, <see cref="RowCount"/>). Launch them on <see cref="Blocks"/> blocks.
 /// </remarks>
 public static class E5M6Kernels
 {
     const int RowsOfBlock = 8, ColumnsOfLoad = 256;
 
     /// <summary>Packs; for so many columns (a multiple of 16).</summary>
-    public static Kernel BuildPack(int columns) => Build(columns, "pack", (kernel, place) =>
+    public static Kernel BuildPack(int columns, RowCount count = RowCount.Argument) => Build(columns, count, "pack", (kernel, place) =>
     {
         U32[] words = kernel.LoadVector<U32>(4, place.X, 0, CacheHint.ReadOnly);
         if (columns % 128 != 0) QuantizeShape.ZeroUnless(kernel, place.Inside, words);
@@ -38,7 +38,7 @@ public static class E5M6Kernels
     });
 
     /// <summary>Unpacks; for so many columns (a multiple of 16).</summary>
-    public static Kernel BuildUnpack(int columns) => Build(columns, "unpack", (kernel, place) =>
+    public static Kernel BuildUnpack(int columns, RowCount count = RowCount.Argument) => Build(columns, count, "unpack", (kernel, place) =>
     {
         var packed = new U32[3];
         for (int i = 0; i < 3; i++) packed[i] = kernel.Load<U32>(place.Packed, 4 * i, CacheHint.ReadOnly);
@@ -57,13 +57,13 @@ public static class E5M6Kernels
 
     sealed record Place(U64 X, U64 Packed, U64 Scale, Predicate? Inside);
 
-    static Kernel Build(int columns, string what, Action<KernelScope, Place> piece)
+    static Kernel Build(int columns, RowCount count, string what, Action<KernelScope, Place> piece)
     {
         QuantizeShape.CheckColumns(columns);
-        return KernelBuilder.Define($"sm90_e5m6_{what}_1x128_c{columns}", 32 * RowsOfBlock, kernel =>
+        return KernelBuilder.Define($"sm90_e5m6_{what}_1x128_c{columns}{QuantizeShape.Suffix(count)}", 32 * RowsOfBlock, kernel =>
         {
             U64 x = kernel.Pointer("x", ElementType.BF16), packed = kernel.Pointer("packed", ElementType.E4M3), scales = kernel.Pointer("scales", ElementType.F32);
-            U32 rows = kernel.Word("rows");
+            U32 rows = QuantizeShape.Rows(kernel, count);
             int loads = Loads(columns), groups = Groups(columns), tiles = TileQuantizer.TileCount(columns);
             U32 block = kernel.BlockIndex(), rowBlock = block / groups, row = rowBlock * RowsOfBlock + kernel.Warp;
             U32 firstColumn = (block - rowBlock * groups) * (loads * ColumnsOfLoad) + (kernel.Lane << 3);

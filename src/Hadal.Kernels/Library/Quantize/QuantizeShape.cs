@@ -1,10 +1,31 @@
 using Hadal.Kernels.Dsl;
+using Hadal.Kernels.Ir;
 
 namespace Hadal.Kernels.Library.Quantize;
+
+/// <summary>Where a quantising kernel finds its number of rows.</summary>
+public enum RowCount
+{
+    /// <summary>In its word <c>rows</c>.</summary>
+    Argument,
+
+    /// <summary>
+    /// In device memory, at its pointer <c>rows</c>: routed tokens, whose number the host does not know. The launch covers the worst case; blocks beyond the rows do
+    /// nothing.
+    /// </summary>
+    Device,
+}
 
 /// <summary>What the quantising kernels share.</summary>
 static class QuantizeShape
 {
+    /// <summary>Declares the number of rows and reads it.</summary>
+    public static U32 Rows(KernelScope kernel, RowCount count) =>
+        count == RowCount.Argument ? kernel.Word("rows") : kernel.Load<U32>(kernel.Pointer("rows", ElementType.F32), 0, CacheHint.ReadOnly);
+
+    /// <summary>What the kernel's name says of it.</summary>
+    public static string Suffix(RowCount count) => count == RowCount.Argument ? "" : "_counted";
+
     public static void CheckColumns(int columns)
     {
         if (columns < 16 || columns % 16 != 0)

@@ -9,7 +9,7 @@ namespace Hadal.Kernels.Library.Quantize;
 /// reads them: [⌈columns/128⌉, scale_stride] f32, row r's at r.
 /// </summary>
 /// <remarks>
-/// A warp takes a row, 16 lanes a tile. Parameters, in order: pointers x [rows, columns] bf16, codes [rows, columns] e4m3, scales; words rows, scale_stride.
+/// A warp takes a row, 16 lanes a tile. Parameters, in order: pointers x [rows, columns] bf16, codes [rows, columns] e4m3, scales; words rows (or their address, <see cref="RowCount"/>), scale_stride.
 /// Launch it on <see cref="Blocks"/> blocks.
 /// </remarks>
 public static class RowCastKernel
@@ -17,13 +17,13 @@ public static class RowCastKernel
     const int RowsOfBlock = 8, ColumnsOfLoad = 256;
 
     /// <summary>The kernel for so many columns (a multiple of 16).</summary>
-    public static Kernel Build(int columns, ScaleKind kind)
+    public static Kernel Build(int columns, ScaleKind kind, RowCount count = RowCount.Argument)
     {
         QuantizeShape.CheckColumns(columns);
-        return KernelBuilder.Define($"sm90_cast_rows_1x128_{(kind == ScaleKind.Plain ? "plain" : "power2")}_c{columns}", 32 * RowsOfBlock, kernel =>
+        return KernelBuilder.Define($"sm90_cast_rows_1x128_{(kind == ScaleKind.Plain ? "plain" : "power2")}_c{columns}{QuantizeShape.Suffix(count)}", 32 * RowsOfBlock, kernel =>
         {
             U64 x = kernel.Pointer("x", ElementType.BF16), codes = kernel.Pointer("codes", ElementType.E4M3), scales = kernel.Pointer("scales", ElementType.F32);
-            U32 rows = kernel.Word("rows"), stride = kernel.Word("scale_stride");
+            U32 rows = QuantizeShape.Rows(kernel, count), stride = kernel.Word("scale_stride");
             int loads = Loads(columns), groups = Groups(columns);
             U32 block = kernel.BlockIndex(), rowBlock = block / groups;
             U32 row = rowBlock * RowsOfBlock + kernel.Warp, firstColumn = (block - rowBlock * groups) * (loads * ColumnsOfLoad) + (kernel.Lane << 3);

@@ -160,10 +160,19 @@ public sealed partial record RunConfiguration
         if (LearningRate.ConstantUntil > LearningRate.CosineUntil || LearningRate.CosineUntil > LearningRate.DecayedUntil)
             Throw.Configuration("learning_rate", $"constant_until {LearningRate.ConstantUntil}, cosine_until {LearningRate.CosineUntil}, decayed_until {LearningRate.DecayedUntil}", "ascending values");
         if (string.IsNullOrWhiteSpace(Output)) Throw.Configuration("output", "empty", "a folder");
+        try
+        {
+            Hadal.Model.Recipe.Find(Recipe);
+        }
+        catch (Exception exception) when (exception is ArgumentException or IOException or UnauthorizedAccessException)
+        {
+            throw new RunConfigurationException($"'recipe' is '{Recipe}', which cannot be used: {exception.Message}", exception);
+        }
     }
 
     RunConfiguration RelativeTo(string folder) => this with
     {
+        Recipe = Recipe.EndsWith(".json", StringComparison.OrdinalIgnoreCase) ? Path.GetFullPath(Path.Combine(folder, Recipe)) : Recipe,
         Output = Path.GetFullPath(Output, folder),
         Model = Model with { ConfigFile = Model.ConfigFile is string config ? Path.GetFullPath(config, folder) : null },
         Tokenizer = Tokenizer with { File = Tokenizer.File is string file ? Path.GetFullPath(file, folder) : null },

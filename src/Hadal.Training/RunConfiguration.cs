@@ -195,6 +195,6 @@ public sealed partial record RunConfiguration
     /// <summary>Threads; 0 for one per processor. Does not change any bit of the result.</summary>
     public int Threads { get; init; }
 
-    /// <summary>Precision recipe by name (key <c>recipe</c>).</summary>
+    /// <summary>Precision: a recipe's name, or a .json file that defines one (key <c>recipe</c>).</summary>
     public string Recipe { get; init; } = "fp32";
 }

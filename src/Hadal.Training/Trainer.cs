@@ -73,7 +73,7 @@ public sealed partial class Trainer : IDisposable
         _loader = new PackedDataLoader(data.Rows, run.Seed);
         OptimizerConfiguration o = run.Optimizer;
         _optimizer = new AdamWOptimizer(backend, Model.Parameters, new AdamWParameters(o.Beta1, o.Beta2, o.Epsilon, o.WeightDecay), o.Clip);
-        _step = new TrainingStep(run, Model, _loader, _optimizer);
+        _step = new TrainingStep(run, Model, _loader, _optimizer) { Tokenizer = data.Tokenizer };
         _average = run.Ema.Decay > 0 ? new WeightAverage(checked((int)Model.Parameters.Length), run.Ema.Decay) : null;
         _evaluator = new Evaluator(Model, run.Data.SequenceLength, run.Batch.Rows);
         _continuation = new Continuation(Model, Math.Min(run.Data.SequenceLength, 128));

@@ -26,7 +26,7 @@ public readonly record struct StepSettings(long Step, int MicroBatches, double L
 /// AdamW; nudge the selection biases by load. Allocates nothing after the first call. Everything that decides bits is a function of the global row
 /// index and <see cref="StepSettings"/>.
 /// </summary>
-public sealed class TrainingStep : IDisposable
+public sealed partial class TrainingStep : IDisposable
 {
     readonly Transformer _model;
     readonly PackedDataLoader _loader;
@@ -103,7 +103,7 @@ public sealed class TrainingStep : IDisposable
             ops.Embedding.Sum(_chunk.Losses[0], weight, _loss, accumulate: m > 0);
             for (int k = 1; mtp && k < _chunk.Losses.Count; k++)
                 ops.Embedding.Sum(_chunk.Losses[k], weight / _model.Mtp.Count, _mtpLoss, accumulate: m > 0 || k > 1);
-            if (!double.IsFinite(_loss.AsSpan<double>()[0])) ThrowLoss(settings.Step, firstMicroBatch + m, _loss.AsSpan<double>()[0]);
+            if (!double.IsFinite(_loss.AsSpan<double>()[0])) ThrowLoss(settings.Step, firstMicroBatch, m, _loss.AsSpan<double>()[0]);
             for (int i = 0; i < _loads.Length; i++)
                 if (mtp || !_loads[i].IsMtp) _loads[i].Add();
             _gradients.Push(ops);
@@ -112,7 +112,7 @@ public sealed class TrainingStep : IDisposable
         // 3. Clip and update.
         Tensor gradient = _gradients.Total(ops);
         double norm = _optimizer.GradientNorm(ops, gradient);
-        if (!double.IsFinite(norm)) ThrowGradient(settings.Step, firstMicroBatch, microBatches, _optimizer.FindNonFinite(ops, gradient), norm);
+        if (!double.IsFinite(norm)) ThrowGradient(settings, weights, firstMicroBatch, gradient, norm);
         _optimizer.Update(ops, gradient, norm, settings.LearningRate, settings.Step);
 
         // 4. Selection biases follow the load of the whole batch [V3 §2.1.2].
@@ -134,15 +134,6 @@ public sealed class TrainingStep : IDisposable
         _memory.Dispose();
         foreach (RoutedLoad load in _loads) load.Dispose();
     }
-
-    static void ThrowLoss(long step, long microBatch, double loss) =>
-        throw new NonFiniteTrainingException(
-            $"The loss of step {step} is {loss}, in micro-batch {microBatch}. The weights are those of step {step - 1}. Continue from the last checkpoint with a lower learning rate.");
-
-    static void ThrowGradient(long step, long microBatch, int count, string parameter, double norm) =>
-        throw new NonFiniteTrainingException(
-            $"The gradient norm of step {step} (micro-batches {microBatch} to {microBatch + count - 1}) is {norm}, first in {parameter}. The weights are those of step {step - 1}. " +
-            "Continue from the last checkpoint with a lower learning rate.");
 }
 
 /// <summary>Tokens per expert of one layer over a global batch.</summary>

@@ -138,6 +138,46 @@ public sealed class TrainerTests
     }
 
     [Theory]
+    [InlineData("fp32")]
+    [InlineData("fp8")]
+    public void A_fault_is_named_by_tensor_layer_micro_batch_and_document(string recipe)
+    {
+        using var folder = new TemporaryFolder();
+        RunConfiguration run = TinyRuns.Configuration(folder, 5) with { Recipe = recipe };
+        using IBackend backend = TinyRuns.Backend("cpu");
+        using var trainer = new Trainer(run, TinyRuns.Prepare(run), backend, new Recorder());
+
+        // A weight so large that squares overflow: finite itself, infinite in what it makes of every token.
+        Parameter down = trainer.Model.Parameters.All.First(p => p.Name.Contains("layers.1.self_attn.kv_a_proj", StringComparison.Ordinal));
+        down.Value.AsSpan<float>().Fill(3e38f);
+        trainer.Model.Refresh();
+        float[] before = trainer.Model.Parameters.Values.AsSpan<float>().ToArray();
+        string message = Assert.Throws<NonFiniteTrainingException>(() => trainer.Run(default)).Message;
+        Assert.Contains("step 1", message, StringComparison.Ordinal);
+        Assert.Contains("micro-batch 0", message, StringComparison.Ordinal);
+        Assert.Contains("layer 1, Attention.KeyValueLatent", message, StringComparison.Ordinal);
+        Assert.Contains("in the document that begins \"", message, StringComparison.Ordinal);
+        Assert.Equal(before, trainer.Model.Parameters.Values.AsSpan<float>().ToArray());
+    }
+
+    [Fact]
+    public void Under_fp8_the_loss_falls_and_an_interrupted_run_ends_with_the_same_bits()
+    {
+        using var one = new TemporaryFolder();
+        using var two = new TemporaryFolder();
+        RunConfiguration run = TinyRuns.Configuration(one, 24) with { Recipe = "fp8" };
+        PreparedRun data = TinyRuns.Prepare(run);
+        var recorder = new Recorder();
+        float[] expected = Train("cpu", run, data, recorder, out _);
+        Assert.True(recorder.Steps[^1].Loss < recorder.Steps[0].Loss - 1, $"loss went from {recorder.Steps[0].Loss} to {recorder.Steps[^1].Loss}");
+
+        RunConfiguration again = run with { Output = two.Path, Threads = 3, Checkpoint = new CheckpointConfiguration { Every = 5 } };
+        var dying = new Recorder { OnStep = s => { if (s.Step == 13) throw new InvalidOperationException("killed"); } };
+        Assert.Throws<InvalidOperationException>(() => Train("cpu", again, data, dying, out _));
+        Assert.Equal(expected, Train("cpu", again, data, new Recorder(), out _));
+    }
+
+    [Theory]
     [MemberData(nameof(TinyRuns.Backends), MemberType = typeof(TinyRuns))]
     public void Bits_per_byte_do_not_depend_on_how_windows_are_batched_and_agree_with_single_windows(string backendName)
     {

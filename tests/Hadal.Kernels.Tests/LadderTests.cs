@@ -43,6 +43,15 @@ public sealed class LadderTests
         Assert.False(result.Passed);
     }
 
+    [Fact]
+    public void Every_kernel_is_short()
+    {
+        string[] files = Directory.GetFiles(Path.Combine(GoldenTests.Root(), "src", "Hadal.Kernels", "Library", "Ladder"), "*.cs");
+        string[] kernels = [.. files.Where(f => File.ReadAllText(f).Contains("KernelBuilder.Define(", StringComparison.Ordinal))];
+        Assert.Equal(LadderRung.All.Count, kernels.Length);
+        Assert.All(kernels, f => Assert.True(File.ReadLines(f).Count() < 80, $"{f} has {File.ReadLines(f).Count()} lines; a kernel of the ladder has fewer than 80."));
+    }
+
     static LadderRung Find(string name) => LadderRung.All.Single(r => string.Equals(r.ToString(), name, StringComparison.Ordinal));
 
     /// <summary>The bytes of the last buffer, the result, after a run in one order.</summary>

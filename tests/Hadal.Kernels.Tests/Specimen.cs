@@ -39,10 +39,10 @@ sealed class Specimen
     {
         _fault = fault;
         Kernel = Build();
-        if (fault == Fault.ReadWithoutWait) Kernel = Edit(Kernel, o => o is BarrierWait && o.Source.Line == _enter ? null : o);
+        if (fault == Fault.ReadWithoutWait) Change(o => o is BarrierWait && o.Source.Line == _enter ? [] : [o]);
     }
 
-    public Kernel Kernel { get; }
+    public Kernel Kernel { get; private set; }
 
     /// <summary>The line that is wrong.</summary>
     public int Line { get; private set; }
@@ -52,6 +52,12 @@ sealed class Specimen
 
     /// <summary>The line of the last store to shared memory.</summary>
     public int StoreLine { get; private set; }
+
+    /// <summary>The line where the producer takes a stage.</summary>
+    public int AcquireLine { get; private set; }
+
+    /// <summary>Replaces each operation by others.</summary>
+    public void Change(Func<Operation, Operation[]> edit) => Kernel = Edit(Kernel, edit);
 
     /// <summary>Runs it in the interpreter without verifying; D.</summary>
     public float[] Run(ulong seed)
@@ -120,7 +126,7 @@ sealed class Specimen
             RingProducer fill = p.Fill(ring);
             p.For(p.Constant(Is(Fault.ProducerStopsEarly) ? Chunks - 1 : Chunks), chunk =>
             {
-                Mark(Fault.LoadMissing); using FillSlot slot = fill.Acquire();
+                Mark(Fault.LoadMissing); AcquireLine = Here(); using FillSlot slot = fill.Acquire();
                 slot.Load(ofA, chunk << 6, p.Constant(0));
                 if (!Is(Fault.LoadMissing)) slot.Load(ofB, chunk << 6, p.Constant(0));
             });
@@ -136,24 +142,14 @@ sealed class Specimen
         if (_fault != Fault.None && (_fault == fault || _fault == second || _fault == third)) Line = line;
     }
 
-    /// <summary>The kernel with each operation replaced, or dropped where null.</summary>
-    public static Kernel Edit(Kernel kernel, Func<Operation, Operation?> edit) => kernel with { Body = Edit(kernel.Body, edit) };
+    /// <summary>The kernel with each operation replaced by others, or by none.</summary>
+    public static Kernel Edit(Kernel kernel, Func<Operation, Operation[]> edit) => kernel with { Body = Edit(kernel.Body, edit) };
 
-    static Block Edit(Block block, Func<Operation, Operation?> edit)
+    static Block Edit(Block block, Func<Operation, Operation[]> edit) => new([.. block.Operations.SelectMany(edit).Select(o => o switch
     {
-        var operations = new List<Operation>();
-        foreach (Operation operation in block.Operations)
-        {
-            Operation? edited = edit(operation) switch
-            {
-                If o => o with { Then = Edit(o.Then, edit), Otherwise = o.Otherwise is null ? null : Edit(o.Otherwise, edit) },
-                Loop o => o with { Test = Edit(o.Test, edit), Body = Edit(o.Body, edit) },
-                RoleSwitch o => o with { Roles = [.. o.Roles.Select(r => r with { Body = Edit(r.Body, edit) })] },
-                var other => other,
-            };
-            if (edited is not null) operations.Add(edited);
-        }
-
-        return new Block([.. operations]);
-    }
+        If branch => branch with { Then = Edit(branch.Then, edit), Otherwise = branch.Otherwise is null ? null : Edit(branch.Otherwise, edit) },
+        Loop loop => loop with { Test = Edit(loop.Test, edit), Body = Edit(loop.Body, edit) },
+        RoleSwitch roles => roles with { Roles = [.. roles.Roles.Select(r => r with { Body = Edit(r.Body, edit) })] },
+        _ => o,
+    })]);
 }

@@ -118,7 +118,7 @@ public sealed class VerifierTests
             line = Specimen.Here(); k.Store(p, k.Lane);
         });
         Value lane = ((StoreGlobal)good.Body.Operations[^1]).Stored[0];
-        Found(Specimen.Edit(good, o => o is StoreGlobal store ? store with { Address = lane } : o), VerifierRule.Type, line, $"'store_global' is given {lane}, expected u64; give it what it takes.");
+        Found(Specimen.Edit(good, o => o is StoreGlobal store ? [store with { Address = lane }] : [o]), VerifierRule.Type, line, $"'store_global' is given {lane}, expected u64; give it what it takes.");
         Clean(good);
     }
 
@@ -235,10 +235,10 @@ public sealed class VerifierTests
     public void Barriers_are_set_up_before_their_use()
     {
         Kernel good = new Specimen(Fault.None).Kernel;
-        VerifierFinding unmet = Assert.Single(KernelVerifier.Verify(Specimen.Edit(good, o => o is NamedBarrier { Index: 0 } ? null : o)));
+        VerifierFinding unmet = Assert.Single(KernelVerifier.Verify(Specimen.Edit(good, o => o is NamedBarrier { Index: 0 } ? [] : [o])));
         Assert.Equal(VerifierRule.BarrierSetup, unmet.Rule);
         Assert.Contains("before the block has met; call Sync in between.", unmet.ToString(), StringComparison.Ordinal);
-        VerifierFinding unfenced = Assert.Single(KernelVerifier.Verify(Specimen.Edit(good, o => o is FenceBarrierInitialize ? null : o)));
+        VerifierFinding unfenced = Assert.Single(KernelVerifier.Verify(Specimen.Edit(good, o => o is FenceBarrierInitialize ? [] : [o])));
         Assert.Equal(VerifierRule.BarrierSetup, unfenced.Rule);
         Assert.Contains("lets copies signal a barrier whose set-up was not fenced for the asynchronous proxy; emit fence_barrier_initialize after the set-up.", unfenced.ToString(), StringComparison.Ordinal);
     }
@@ -260,10 +260,10 @@ public sealed class VerifierTests
     public void Products_are_fenced_and_committed()
     {
         Kernel good = new Specimen(Fault.None).Kernel;
-        VerifierFinding fence = Assert.Single(KernelVerifier.Verify(Specimen.Edit(good, o => o is WgmmaFence ? null : o)));
+        VerifierFinding fence = Assert.Single(KernelVerifier.Verify(Specimen.Edit(good, o => o is WgmmaFence ? [] : [o])));
         Assert.Equal(VerifierRule.WgmmaFence, fence.Rule);
         Assert.EndsWith("a product starts into #sum.0[64x8], whose registers were accessed after the last wgmma fence; emit wgmma_fence before it.", fence.ToString(), StringComparison.Ordinal);
-        Assert.Contains(KernelVerifier.Verify(Specimen.Edit(good, o => o is WgmmaCommit ? null : o)), f => f.Rule == VerifierRule.UnwaitedProduct && f.What.EndsWith("is in no committed group", StringComparison.Ordinal));
+        Assert.Contains(KernelVerifier.Verify(Specimen.Edit(good, o => o is WgmmaCommit ? [] : [o])), f => f.Rule == VerifierRule.UnwaitedProduct && f.What.EndsWith("is in no committed group", StringComparison.Ordinal));
     }
 
     [Fact]

@@ -43,4 +43,10 @@ sealed class Clock(int warps)
 }
 
 /// <summary>An access of shared memory: by a warp at its time, or by an asynchronous operation (then Operation ≥ 0).</summary>
-readonly record struct Access(int Warp, int Time, int Operation, Ir.SourceLine Line, string What);
+/// <param name="Warp">Index of the warp in its cluster.</param>
+/// <param name="Time">The warp's time.</param>
+/// <param name="Operation">The asynchronous operation, or −1.</param>
+/// <param name="Line">The line that recorded it.</param>
+/// <param name="What">The operation's word.</param>
+/// <param name="Epoch">How often the lanes of the warp had met.</param>
+readonly record struct Access(int Warp, int Time, int Operation, Ir.SourceLine Line, string What, int Epoch = 0);

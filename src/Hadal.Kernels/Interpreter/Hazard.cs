@@ -32,6 +32,9 @@ public enum HazardKind
     /// <summary>A barrier used that is not set up, or not yet visibly.</summary>
     BarrierNotReady,
 
+    /// <summary>A block ends while copies or products it started may be unfinished.</summary>
+    LeftBehind,
+
     /// <summary>An access outside every allocation.</summary>
     OutOfBounds,
 

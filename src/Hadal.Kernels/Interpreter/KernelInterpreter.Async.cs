@@ -32,7 +32,10 @@ public sealed partial class KernelInterpreter
                 return true;
             case BulkWait o: return Wait(warp, o);
             case MapToPeer o: Each(warp, mask, o.Result, o.Address, o.Rank, (address, rank) => address | (rank + 1) << PeerShift); return true;
-            case WarpSync o: RequireWholeWarp(warp, o, mask); return true;
+            case WarpSync o:
+                RequireWholeWarp(warp, o, mask);
+                warp.Epoch++;
+                return true;
             case NamedBarrier o: return Meet(warp, mask, o, warp.Block.NamedBarrier(o.Index), o.Threads, o.Wait);
             case ClusterSync o: return Meet(warp, mask, o, _clusterBarrier, WarpState.Lanes * _warps.Count, waits: true);
             case WgmmaFence:
@@ -73,7 +76,7 @@ public sealed partial class KernelInterpreter
             if (!Active(mask, lane, guard)) continue;
             PhaseBarrier barrier = Barrier(warp, o, (uint)addresses[lane], out _);
             if (!barrier.Arrive(warp.Clock))
-                Report(HazardKind.TooManyArrivals, warp, o, $"arrives at a barrier that has had its arrivals: {barrier.Describe(o.Source)}");
+                Report(HazardKind.TooManyArrivals, warp, o, $"arrives at {NameOf((uint)addresses[lane])}, which has had its arrivals: {barrier.Describe(o.Source)}");
         }
 
         warp.Tick();
@@ -89,7 +92,7 @@ public sealed partial class KernelInterpreter
             if (!barrier.Fenced) Report(HazardKind.BarrierNotReady, warp, o, "the barrier's set-up was not fenced for the asynchronous proxy (fence_barrier_initialize)");
             barrier.Expect(o.Bytes);
             if (!barrier.Arrive(warp.Clock))
-                Report(HazardKind.TooManyArrivals, warp, o, $"arrives at a barrier that has had its arrivals: {barrier.Describe(o.Source)}");
+                Report(HazardKind.TooManyArrivals, warp, o, $"arrives at {NameOf((uint)addresses[lane])}, which has had its arrivals: {barrier.Describe(o.Source)}");
         }
 
         warp.Tick();
@@ -105,12 +108,21 @@ public sealed partial class KernelInterpreter
         PhaseBarrier barrier = Barrier(warp, o, address, out _);
         if (!barrier.HasEnded(parity))
         {
-            warp.Waiting = barrier.Describe(o.Source);
+            warp.Waiting = $"{NameOf(address)} {barrier.Describe(o.Source)}";
             return false;
         }
 
         warp.Clock.Join(barrier.Completed);
+        warp.Epoch++;
         return true;
+    }
+
+    /// <summary>The barrier at an address by its region's name and index.</summary>
+    string NameOf(uint address)
+    {
+        int at = (int)(address & ((1 << PeerShift) - 1));
+        SharedRegion? region = _kernel.SharedRegions.FirstOrDefault(r => at >= r.ByteOffset && at < r.ByteOffset + r.Bytes);
+        return region is null ? $"barrier {at}" : $"{region.Name}[{(at - region.ByteOffset) / 8}]";
     }
 
     bool Meet(WarpState warp, uint mask, Operation operation, CountingBarrier barrier, int threads, bool waits)
@@ -130,6 +142,7 @@ public sealed partial class KernelInterpreter
         }
 
         warp.WaitsForGeneration = -1;
+        if (waits) warp.Epoch++;
         if (waits) warp.Clock.Join(barrier.Released);
         return true;
     }
@@ -143,6 +156,7 @@ public sealed partial class KernelInterpreter
         int at = SharedRange(warp, o, FirstActive(warp.Of(o.Destination), mask), map.BoxBytes, alignment);
         int column = (int)FirstActive(warp.Of(o.Coordinates[0]), mask), row = (int)FirstActive(warp.Of(o.Coordinates[1]), mask);
         uint barrierAddress = (uint)FirstActive(warp.Of(o.Barrier), mask);
+        _started.Add((id, o));
         Barrier(warp, o, barrierAddress, out _);
         foreach (BlockState block in _cluster)
         {
@@ -196,7 +210,7 @@ public sealed partial class KernelInterpreter
         int at = SharedRange(warp, o, FirstActive(warp.Of(o.Taken), mask), map.BoxBytes, alignment);
         int column = (int)FirstActive(warp.Of(o.Coordinates[0]), mask), row = (int)FirstActive(warp.Of(o.Coordinates[1]), mask);
         Check(warp, o, warp.Block.Shadow.Read(Begin(warp, warp.Block, o, id), warp.Clock, at, map.BoxBytes));
-        if (warp.Stores is not [.., { Committed: false }]) warp.Stores.Add(new StoreGroup());
+        if (warp.Stores is not [.., { Committed: false }]) warp.Stores.Add(new StoreGroup(o));
         warp.Stores[^1].Ids.Add(id);
         warp.Stores[^1].Operations.Add(() =>
         {

@@ -17,7 +17,7 @@ public sealed partial class KernelInterpreter
             for (int row = 0; row < 8; row++)
             {
                 int at = SharedRange(warp, o, addresses[8 * i + row] + (ulong)o.ByteOffset, 16, 16);
-                Check(warp, o, warp.Block.Shadow.Read(access, warp.Clock, at, 16));
+                Check(warp, o, warp.Block.Shadow.Read(access, warp.Clock, at, 16, 8 * i + row));
                 for (int column = 0; column < 8; column++)
                 {
                     ushort element = BinaryPrimitives.ReadUInt16LittleEndian(warp.Block.Shared.AsSpan(at + 2 * column));

@@ -106,7 +106,7 @@ public sealed partial class KernelInterpreter
     }
 
     static int Begin(WarpState warp, BlockState block, Operation operation, int asynchronous = -1) =>
-        block.Shadow.Begin(new Access(warp.Agent, warp.Clock.Time[warp.Agent], asynchronous, operation.Source, operation.Mnemonic));
+        block.Shadow.Begin(new Access(warp.Agent, warp.Clock.Time[warp.Agent], asynchronous, operation.Source, operation.Mnemonic, warp.Epoch));
 
     void Load(WarpState warp, uint mask, LoadShared o)
     {
@@ -116,7 +116,7 @@ public sealed partial class KernelInterpreter
         {
             if ((mask >> lane & 1) == 0) continue;
             int at = SharedRange(warp, o, addresses[lane] + (ulong)o.ByteOffset, bytes, bytes);
-            Check(warp, o, warp.Block.Shadow.Read(access, warp.Clock, at, bytes));
+            Check(warp, o, warp.Block.Shadow.Read(access, warp.Clock, at, bytes, lane));
             for (int i = 0; i < o.Loaded.Count; i++) warp.Of(o.Loaded[i])[lane] = SimulatedMemory.Word(warp.Block.Shared.AsSpan(at + 4 * i));
         }
     }
@@ -129,7 +129,7 @@ public sealed partial class KernelInterpreter
         {
             if ((mask >> lane & 1) == 0) continue;
             int at = SharedRange(warp, o, addresses[lane] + (ulong)o.ByteOffset, bytes, bytes);
-            Check(warp, o, warp.Block.Shadow.Write(access, warp.Clock, at, bytes));
+            Check(warp, o, warp.Block.Shadow.Write(access, warp.Clock, at, bytes, lane));
             for (int i = 0; i < o.Stored.Count; i++) BinaryPrimitives.WriteUInt32LittleEndian(warp.Block.Shared.AsSpan(at + 4 * i), (uint)warp.Of(o.Stored[i])[lane]);
         }
     }
@@ -145,7 +145,7 @@ public sealed partial class KernelInterpreter
             for (int row = 0; row < 8; row++)
             {
                 int at = SharedRange(warp, o, addresses[8 * matrix + row], 16, 16);
-                Check(warp, o, warp.Block.Shadow.Write(access, warp.Clock, at, 16));
+                Check(warp, o, warp.Block.Shadow.Write(access, warp.Clock, at, 16, 8 * matrix + row));
                 for (int i = 0; i < 4; i++) BinaryPrimitives.WriteUInt32LittleEndian(warp.Block.Shared.AsSpan(at + 4 * i), (uint)stored[4 * row + i]);
             }
         }

@@ -21,7 +21,10 @@ public sealed record InterpreterOptions
 /// Runs the IR of a kernel on the CPU, warp by warp, in an adversarial order: copies and products finish late, in pieces and out of order; shared memory starts
 /// poisoned; barriers are real phase machines. It stops at the first hazard. It is the definition of what the IR means, and slow.
 /// </summary>
-/// <remarks>A warp is one agent: its own lanes are taken to be ordered by the warp's program order, so a missing warp sync is not found.</remarks>
+/// <remarks>
+/// A warp is one agent whose lanes advance together; shared memory that one lane wrote and another touches without a meeting of the warp in between is a race all
+/// the same. Global memory is not watched for races; clusters run one after the other, in an order that the seed decides.
+/// </remarks>
 public sealed partial class KernelInterpreter
 {
     readonly Kernel _kernel;
@@ -34,6 +37,7 @@ public sealed partial class KernelInterpreter
     readonly List<BlockState> _cluster = [];
     readonly List<WarpState> _warps = [];
     readonly List<Action> _copies = [];
+    readonly List<(int Id, TensorLoad Load)> _started = [];
     CountingBarrier _clusterBarrier = new(1);
     ulong _draws;
     int _asynchronous;
@@ -46,7 +50,7 @@ public sealed partial class KernelInterpreter
         _random = new CounterRandom(options.Seed, RandomPurpose.Simulation);
     }
 
-    /// <summary>Runs a kernel over <paramref name="blocks"/> blocks. Clusters run one after the other, the blocks of one together.</summary>
+    /// <summary>Runs a kernel over <paramref name="blocks"/> blocks. Clusters run one after the other in some order, the blocks of one together.</summary>
     /// <exception cref="KernelHazardException">The run has a hazard.</exception>
     /// <exception cref="Verify.KernelVerificationException">The kernel does not verify.</exception>
     public static void Run(Kernel kernel, int blocks, SimulatedMemory memory, IReadOnlyList<LaunchArgument> arguments, InterpreterOptions? options = null)
@@ -58,7 +62,9 @@ public sealed partial class KernelInterpreter
         if (blocks < 1 || blocks % kernel.ClusterSize != 0)
             throw new ArgumentException($"Kernel {kernel.Name} was launched on {blocks} blocks; its clusters have {kernel.ClusterSize}: launch a positive multiple.");
         var interpreter = new KernelInterpreter(kernel, blocks, memory, arguments, options ?? new InterpreterOptions());
-        for (int first = 0; first < blocks; first += kernel.ClusterSize) interpreter.RunCluster(first);
+
+        // No order of clusters is promised.
+        foreach (int cluster in interpreter._random.Permutation(blocks / kernel.ClusterSize)) interpreter.RunCluster(cluster * kernel.ClusterSize);
     }
 
     void RunCluster(int firstBlock)
@@ -68,6 +74,7 @@ public sealed partial class KernelInterpreter
         _warps.Clear();
         _clusterBarrier = new CountingBarrier(agents);
         _asynchronous = 0;
+        _started.Clear();
         for (int rank = 0; rank < _kernel.ClusterSize; rank++)
         {
             var block = new BlockState(firstBlock + rank, rank, _kernel.SharedBytes, agents);
@@ -91,8 +98,23 @@ public sealed partial class KernelInterpreter
             for (int i = 0; i < _warps.Count && !advanced; i++) advanced = Advance(_warps[(pick + i) % _warps.Count]);
             if (advanced) continue;
             if (work.Count > 0) work[Draw(work.Count)]();
-            else if (_warps.TrueForAll(w => w.Finished)) return;
-            else ReportDeadlock();
+            else if (!_warps.TrueForAll(w => w.Finished)) ReportDeadlock();
+            else break;
+        }
+
+        ReportLeftBehind();
+    }
+
+    /// <summary>What was started must have been waited for by someone: a block's shared memory is another's once it has ended.</summary>
+    void ReportLeftBehind()
+    {
+        foreach ((int id, TensorLoad load) in _started)
+            if (!_warps.Exists(w => w.Clock.HasFinished(id))) Report(HazardKind.LeftBehind, _warps[0], load, "the block ends, and nobody has waited for this copy");
+        foreach (WarpState warp in _warps)
+        {
+            if (warp.Groups.Count > 0) Report(HazardKind.LeftBehind, warp, warp.Groups[0].Operations[0].Operation, "the warp ends without having waited for this product");
+            foreach (StoreGroup store in warp.Stores)
+                if (store.Ids.Exists(id => !warp.Clock.HasFinished(id))) Report(HazardKind.LeftBehind, warp, store.Source, "the thread ends without having waited for this store to read shared memory");
         }
     }
 

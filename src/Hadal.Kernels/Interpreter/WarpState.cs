@@ -37,8 +37,10 @@ sealed class WgmmaGroup
 }
 
 /// <summary>A tensor store of the one thread that issues them.</summary>
-sealed class StoreGroup
+sealed class StoreGroup(TensorStore source)
 {
+    public TensorStore Source { get; } = source;
+
     public List<Action> Operations { get; } = [];
 
     public List<int> Ids { get; } = [];
@@ -105,6 +107,9 @@ sealed class WarpState
 
     /// <summary>Generation of the counting barrier it has arrived at and waits for; −1 when none.</summary>
     public int WaitsForGeneration { get; set; } = -1;
+
+    /// <summary>How often its lanes have met: what one lane stored before, the others may read after.</summary>
+    public int Epoch { get; set; }
 
     /// <summary>What it waits for, when it cannot go on.</summary>
     public string? Waiting { get; set; }

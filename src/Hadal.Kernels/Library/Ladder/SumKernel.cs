@@ -15,19 +15,19 @@ public static class SumKernel
     public static Kernel Build() => KernelBuilder.Define("ladder_03_sum", Threads, k =>
     {
         U64 x = k.Pointer("x", ElementType.F32), partial = k.Pointer("partial", ElementType.F32), counter = k.Pointer("counter", ElementType.F32), sum = k.Pointer("sum", ElementType.F32);
-        U32 count = k.Word("count"), thread = k.ThreadIndex, blocks = k.BlockCount(), whole = count & -Piece;
+        U32 count = k.Word("count"), thread = k.ThreadIndex, block = k.BlockIndex(), blocks = k.BlockCount(), whole = count & -Piece;
         U32 warpSums = k.Address(k.Shared("warps", 4 * Warps)), isLast = k.Address(k.Shared("last", 4));
         Register<F32> mine = k.Register("mine", k.Constant(0f));
-        Walk((k.BlockIndex() * Threads + thread) * Piece, whole, blocks * (Threads * Piece), i =>
+        Walk((block * Threads + thread) * Piece, whole, blocks * (Threads * Piece), i =>
         {
             F32[] v = k.LoadVector<F32>(Piece, x.At(i, 4), cache: CacheHint.ReadOnly);
             mine.Value += v[0] + v[1] + (v[2] + v[3]);
         });
-        k.If(k.BlockIndex().Is(0) & whole + thread < count, () => mine.Value += k.Load<F32>(x.At(whole + thread, 4)));
+        k.If(block.Is(0) & whole + thread < count, () => mine.Value += k.Load<F32>(x.At(whole + thread, 4)));
         F32 blockSum = OverBlock(mine.Value);
         k.If(thread.Is(0), () =>
         {
-            k.Store(partial.At(k.BlockIndex(), 4), blockSum);
+            k.Store(partial.At(block, 4), blockSum);
             U32 before = k.AtomicAdd(counter, k.Constant(1), MemoryOrder.AcquireRelease, MemoryScope.Device);
             k.StoreShared(isLast, (before + 1).Is(blocks).Select(k.Constant(1), k.Constant(0)));
         });
@@ -63,8 +63,8 @@ public static class SumKernel
 
         F32 OverBlock(F32 value)
         {
+            // The second time, the block has met at the counter after its last reading.
             F32 ofWarp = OverLanes(value, 32);
-            k.Sync();
             k.If(k.Lane.Is(0), () => k.StoreShared(warpSums + (k.Warp << 2), ofWarp));
             k.Sync();
             return OverLanes(k.LoadShared<F32>(warpSums + ((k.Lane & (Warps - 1)) << 2)), Warps);
@@ -72,10 +72,5 @@ public static class SumKernel
     });
 
     /// <summary>The definition, in double.</summary>
-    public static double Reference(ReadOnlySpan<float> x)
-    {
-        double sum = 0;
-        foreach (float v in x) sum += v;
-        return sum;
-    }
+    public static double Reference(float[] x) => x.Sum(v => (double)v);
 }

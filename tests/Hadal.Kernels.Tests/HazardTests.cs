@@ -49,6 +49,23 @@ public sealed class HazardTests
     }
 
     [Fact]
+    public void Waiting_in_a_loop_for_what_never_comes_is_found()
+    {
+        Kernel Make(bool signal) => KernelBuilder.Define("k", 32, k =>
+        {
+            U64 p = k.Pointer("p", ElementType.F32);
+            if (signal) k.Store(p, k.Constant(1));
+            k.While(() => k.Load<U32>(p).Is(0), () => { });
+        });
+        var memory = new SimulatedMemory();
+        LaunchArgument argument = memory.Upload<uint>([0u]);
+        var found = Assert.Throws<KernelHazardException>(() => KernelInterpreter.Run(Make(signal: false), 1, memory, [argument], new InterpreterOptions { MaximumOperations = 10_000 }));
+        Assert.Equal(HazardKind.Deadlock, found.Kind);
+        Assert.Contains("after 10000 operations", found.Message, StringComparison.Ordinal);
+        Fine(Make(signal: true), 4);
+    }
+
+    [Fact]
     public void A_wrong_byte_count_says_what_is_missing()
     {
         var specimen = new Specimen(Fault.LoadMissing);

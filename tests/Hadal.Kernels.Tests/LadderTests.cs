@@ -59,7 +59,7 @@ public sealed class LadderTests
     {
         var memory = new SimulatedMemory();
         ulong[] addresses = [.. launch.Buffers.Select(b => b.Content is { } content ? memory.Upload<byte>(content()) : memory.Allocate(b.Bytes))];
-        KernelInterpreter.Run(launch.Build(), launch.Blocks(Multiprocessors), memory, launch.Resolve(addresses), new InterpreterOptions { Seed = seed });
+        KernelInterpreter.Run(launch.Build(), launch.Blocks(Multiprocessors), memory, launch.Resolve(addresses), new InterpreterOptions { Seed = seed, ShuffleBlocks = true });
         return memory.Download<byte>(addresses[^1], launch.Buffers[^1].Bytes);
     }
 }

@@ -15,6 +15,12 @@ public sealed record InterpreterOptions
 
     /// <summary>Verify the kernel before it runs. Off only where a hazard is to be seen at run time.</summary>
     public bool Verify { get; init; } = true;
+
+    /// <summary>Run the clusters in an order that the seed decides, instead of ascending. Off by default: kernels whose blocks wait for lower ones rely on these having started.</summary>
+    public bool ShuffleBlocks { get; init; }
+
+    /// <summary>Operations of all warps of one cluster together, after which it is taken to spin for something that never comes.</summary>
+    public long MaximumOperations { get; init; } = 200_000_000;
 }
 
 /// <summary>
@@ -23,7 +29,7 @@ public sealed record InterpreterOptions
 /// </summary>
 /// <remarks>
 /// A warp is one agent whose lanes advance together; shared memory that one lane wrote and another touches without a meeting of the warp in between is a race all
-/// the same. Global memory is not watched for races; clusters run one after the other, in an order that the seed decides.
+/// the same. Global memory is not watched for races; clusters run one after the other.
 /// </remarks>
 public sealed partial class KernelInterpreter
 {
@@ -34,12 +40,14 @@ public sealed partial class KernelInterpreter
     readonly IAccumulationModel _accumulation;
     readonly CounterRandom _random;
     readonly int _blocks;
+    readonly long _maximumOperations;
     readonly List<BlockState> _cluster = [];
     readonly List<WarpState> _warps = [];
     readonly List<Action> _copies = [];
     readonly List<(int Id, TensorLoad Load)> _started = [];
     CountingBarrier _clusterBarrier = new(1);
     ulong _draws;
+    long _operations;
     int _asynchronous;
 
     KernelInterpreter(Kernel kernel, int blocks, SimulatedMemory memory, IReadOnlyList<LaunchArgument> arguments, InterpreterOptions options)
@@ -47,10 +55,11 @@ public sealed partial class KernelInterpreter
         (_kernel, _blocks, _memory, _arguments) = (kernel, blocks, memory, arguments);
         _layout = new KernelLayout(kernel);
         _accumulation = options.Accumulation;
+        _maximumOperations = options.MaximumOperations;
         _random = new CounterRandom(options.Seed, RandomPurpose.Simulation);
     }
 
-    /// <summary>Runs a kernel over <paramref name="blocks"/> blocks. Clusters run one after the other in some order, the blocks of one together.</summary>
+    /// <summary>Runs a kernel over <paramref name="blocks"/> blocks. Clusters run one after the other, the blocks of one together.</summary>
     /// <exception cref="KernelHazardException">The run has a hazard.</exception>
     /// <exception cref="Verify.KernelVerificationException">The kernel does not verify.</exception>
     public static void Run(Kernel kernel, int blocks, SimulatedMemory memory, IReadOnlyList<LaunchArgument> arguments, InterpreterOptions? options = null)
@@ -63,8 +72,8 @@ public sealed partial class KernelInterpreter
             throw new ArgumentException($"Kernel {kernel.Name} was launched on {blocks} blocks; its clusters have {kernel.ClusterSize}: launch a positive multiple.");
         var interpreter = new KernelInterpreter(kernel, blocks, memory, arguments, options ?? new InterpreterOptions());
 
-        // No order of clusters is promised.
-        foreach (int cluster in interpreter._random.Permutation(blocks / kernel.ClusterSize)) interpreter.RunCluster(cluster * kernel.ClusterSize);
+        int clusters = blocks / kernel.ClusterSize;
+        foreach (int cluster in options?.ShuffleBlocks == true ? interpreter._random.Permutation(clusters) : Enumerable.Range(0, clusters)) interpreter.RunCluster(cluster * kernel.ClusterSize);
     }
 
     void RunCluster(int firstBlock)
@@ -74,6 +83,7 @@ public sealed partial class KernelInterpreter
         _warps.Clear();
         _clusterBarrier = new CountingBarrier(agents);
         _asynchronous = 0;
+        _operations = 0;
         _started.Clear();
         for (int rank = 0; rank < _kernel.ClusterSize; rank++)
         {
@@ -137,6 +147,8 @@ public sealed partial class KernelInterpreter
             warp.Waiting = null;
             frame.Next++;
             done++;
+            if (++_operations > _maximumOperations)
+                Report(HazardKind.Deadlock, warp, operation, $"after {_maximumOperations} operations the cluster has not ended; this warp is here, perhaps waiting in a loop for what never comes");
         }
 
         return done > 0;

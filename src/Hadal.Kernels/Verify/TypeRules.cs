@@ -62,7 +62,7 @@ static class TypeRules
         BarrierWait o => Expect(o.Address, U32) ?? Expect(o.Parity, U32),
         TensorLoad o => Map(kernel, o.Map) ?? Expect(o.MapAddress, U64) ?? Expect(o.Destination, U32) ?? Count(o.Coordinates, 2) ?? All(U32, o.Coordinates) ?? Expect(o.Barrier, U32)
             ?? Range(o.MulticastMask, 0, (1 << kernel.ClusterSize) - 1, "multicast mask"),
-        TensorStore o => Map(kernel, o.Map) ?? Expect(o.MapAddress, U64) ?? Expect(o.Taken, U32) ?? Count(o.Coordinates, 2) ?? All(U32, o.Coordinates),
+        TensorStore o => Map(kernel, o.Map) ?? (o.Add && ((TensorMapParameter)kernel.Parameters[o.Map]).Element != ElementType.F32 ? "adds to a tensor that is not of F32" : null) ?? Expect(o.MapAddress, U64) ?? Expect(o.Taken, U32) ?? Count(o.Coordinates, 2) ?? All(U32, o.Coordinates),
         PrefetchTensorMap o => Map(kernel, o.Map) ?? Expect(o.MapAddress, U64),
         BulkWait o => Range(o.Pending, 0, 7, "number of groups left pending"),
         MapToPeer o => All(U32, [o.Address, o.Rank, o.Result]) ?? (kernel.ClusterSize > 1 ? null : "asks for a peer's address in a kernel without clusters"),

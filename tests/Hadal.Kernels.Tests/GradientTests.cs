@@ -1,3 +1,4 @@
+using Hadal.Kernels.Interpreter;
 using Hadal.Kernels.Library.Cases;
 using Hadal.Kernels.Library.Gemm;
 
@@ -21,6 +22,17 @@ public sealed class GradientTests
             // The interpreter's products are exact: what is left is the rounding of the chunks' sums.
             Assert.InRange(result.Error, 0, 1e-6);
         }
+    }
+
+    /// <summary>With the arithmetic of the tensor core the sums of 128 lose bits, and promotion keeps the loss at what one chunk has.</summary>
+    [Fact]
+    public void The_tensor_cores_rounding_stays_within_the_tolerance()
+    {
+        var config = new Fp8GradientConfig { Warpgroups = 1, Waves = 1, TileN = 32, Stages = 2 };
+        KernelCase it = GradientCases.Dense(64, 32, 128 * 16, config, CaseValues.Normal, 41);
+        CaseResult result = it.Interpret(1, accumulation: new TensorCoreArithmetic());
+        Assert.True(result.Passed, result.Detail);
+        Assert.InRange(result.Error, 1e-7, 1.0 / 2048);
     }
 
     /// <summary>Every chunk of every tile belongs to one piece, whatever the number of blocks.</summary>

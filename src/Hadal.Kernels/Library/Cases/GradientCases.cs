@@ -42,6 +42,7 @@ public static class GradientCases
         yield return Dense(300, 70 + 2, 128 * 5, balanced with { Cluster = 2, TensorEpilogue = true }, CaseValues.Normal, 26);
         yield return Dense(260, 64, 128 * 5, new Fp8GradientConfig { TileN = 64, Stages = 2, TensorEpilogue = true, Balanced = true }, CaseValues.Normal, 27);
         yield return Grouped(80, 40, [512, 0, 128, 1024], balanced with { TensorEpilogue = true }, 28);
+        yield return Dense(100, 70, 400, small with { Promotion = GradientPromotion.ColumnFirst }, CaseValues.Outliers, 29);
     }
 
     /// <summary>The published shapes M×N×K, with the chosen configuration and its rivals.</summary>
@@ -56,6 +57,7 @@ public static class GradientCases
         var large = new Fp8GradientConfig();
         Fp8GradientConfig boxes = large with { Stages = 3, Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved, Balanced = true, TensorEpilogue = true };
         yield return boxes;
+        yield return boxes with { Promotion = GradientPromotion.ColumnFirst };
         yield return boxes with { Cluster = 1 };
         yield return boxes with { Balanced = false };
         yield return boxes with { Warpgroups = 3, Waves = 1, Stages = 3 };

@@ -42,6 +42,16 @@ public enum ColumnScaleOrder
     Interleaved,
 }
 
+/// <summary>In which order a chunk's product meets its two scales; two roundings each way.</summary>
+public enum GradientPromotion
+{
+    /// <summary>sum += product · (row scale · column scale).</summary>
+    ScalesFirst,
+
+    /// <summary>sum += (product · column scale) · row scale: the row scale stays in the operand cache, so that fewer registers are read.</summary>
+    ColumnFirst,
+}
+
 /// <summary>The orders of scales.</summary>
 public static class GradientScales
 {
@@ -83,6 +93,9 @@ public sealed record Fp8GradientConfig
     /// <summary>Groups of 8 columns whose scales are read while the product is made; the others are read during promotion.</summary>
     public int ScalesAhead { get; init; }
 
+    /// <summary>In which order a chunk's product meets its scales.</summary>
+    public GradientPromotion Promotion { get; init; }
+
     /// <summary>How the scales of B lie in memory.</summary>
     public ColumnScaleOrder ScaleOrder { get; init; }
 
@@ -121,5 +134,5 @@ public sealed record Fp8GradientConfig
 
     /// <summary>A short name: what log lines and kernel names say.</summary>
     public override string ToString() =>
-        $"{Warpgroups}x{Waves}x64x{TileN}_s{Stages}_c{Cluster}_g{RasterGroup}_a{ScalesAhead}{(ScaleOrder == ColumnScaleOrder.Interleaved ? "_i" : "")}{(LateEpilogue ? "_late" : "")}{(Balanced ? "_balanced" : "")}{(TensorEpilogue ? "_tma" : "")}";
+        $"{Warpgroups}x{Waves}x64x{TileN}_s{Stages}_c{Cluster}_g{RasterGroup}_a{ScalesAhead}{(ScaleOrder == ColumnScaleOrder.Interleaved ? "_i" : "")}{(Promotion == GradientPromotion.ColumnFirst ? "_cf" : "")}{(LateEpilogue ? "_late" : "")}{(Balanced ? "_balanced" : "")}{(TensorEpilogue ? "_tma" : "")}";
 }

@@ -111,7 +111,14 @@ sealed class Fp8GradientConsumer
             {
                 Fetch(columns, group, columnScales);
                 F32[] c = columns[group];
-                _sum[wave].Promote(product, group, 1, [row * c[0], row * c[1], below * c[0], below * c[1]], accumulate: !first);
+                if (_config.Promotion == GradientPromotion.ScalesFirst)
+                {
+                    _sum[wave].Promote(product, group, 1, [row * c[0], row * c[1], below * c[0], below * c[1]], accumulate: !first);
+                    continue;
+                }
+
+                product.Promote(product, group, 1, [c[0], c[1], c[0], c[1]], accumulate: false);
+                _sum[wave].Promote(product, group, 1, [row, row, below, below], accumulate: !first);
             }
 
             if (!readAll) release?.Release();

@@ -5,7 +5,7 @@ namespace Hadal.Kernels.Library.Gemm;
 
 /// <summary>
 /// D[M, N] f32 += A[M, K] e4m3 · B[N, K]ᵀ e4m3, both with a scale each 1×128 along K (the weight gradient dYᵀ·X, K = tokens, report §3.3.2): products of 128 along K
-/// are summed by the tensor cores, multiplied by scale(A row) · scale(B row) rounded to float32, and added in float32 in ascending K; the sum is added to D once.
+/// are summed by the tensor cores, multiplied by both scales (<see cref="GradientPromotion"/>), and added in float32 in ascending K; the sum is added to D once.
 /// Balanced, a tile's contraction may be cut in two (more where tiles are few); the pieces are added from the last to the first, so the bits depend on shape,
 /// configuration and number of blocks alone.
 /// Dense, or grouped along K: matrix g of D takes the tokens of group g; an empty group leaves its matrix as it is.

@@ -45,78 +45,110 @@ public static class GradientCases
         yield return Dense(100, 70, 400, small with { Promotion = GradientPromotion.ColumnFirst }, CaseValues.Outliers, 29);
     }
 
-    /// <summary>The published shapes M×N×K, with the chosen configuration and its rivals.</summary>
+    /// <summary>The published shapes M×N×K, with the chosen configuration and its rivals; then one shape with parts of the kernel left out.</summary>
     public static IEnumerable<KernelCase> Benchmarks()
     {
-        foreach ((int m, int n, int k) in ((int, int, int)[])[(2048, 7168, 4096), (7168, 4096, 4096), (16384, 7168, 4096)])
-            foreach (Fp8GradientConfig config in Rivals()) yield return Dense(m, n, k, config, CaseValues.Normal, 1, samples: 2048);
+        foreach ((int m, int n, int k) in ((int, int, int)[])[(7168, 4096, 4096), (2048, 7168, 4096), (16384, 7168, 4096)])
+        {
+            var data = new GradientData(new GradientShape(m, n), [k], CaseValues.Normal, 1);
+            foreach (Fp8GradientConfig config in Rivals()) yield return Dense(data, config, samples: 2048);
+        }
+
+        foreach (KernelCase diagnostic in Diagnostics()) yield return diagnostic;
+    }
+
+    /// <summary>What parts of the kernel cost: the same shape with a part left out. Results are not compared.</summary>
+    static IEnumerable<KernelCase> Diagnostics()
+    {
+        var data = new GradientData(new GradientShape(7168, 4096), [4096], CaseValues.Normal, 1);
+        var whole = new Fp8GradientConfig { Stages = 3, ScaleOrder = ColumnScaleOrder.Interleaved, TensorEpilogue = true };
+        foreach (GradientOmission omission in Enum.GetValues<GradientOmission>())
+            yield return Dense(data, whole with { Omits = omission }, samples: 1) with { Check = _ => new CaseResult(true, 0, 0, "not compared") };
     }
 
     static IEnumerable<Fp8GradientConfig> Rivals()
     {
-        var large = new Fp8GradientConfig();
-        Fp8GradientConfig boxes = large with { Stages = 3, Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved, Balanced = true, TensorEpilogue = true };
+        var boxes = new Fp8GradientConfig { Stages = 3, ScaleOrder = ColumnScaleOrder.Interleaved, Balanced = true, TensorEpilogue = true };
         yield return boxes;
         yield return boxes with { Promotion = GradientPromotion.ColumnFirst };
-        yield return boxes with { Cluster = 1 };
-        yield return boxes with { Balanced = false };
-        yield return boxes with { Warpgroups = 3, Waves = 1, Stages = 3 };
-        yield return boxes with { Waves = 1, Stages = 4 };
-        yield return boxes with { Waves = 1, Stages = 3, TileN = 160 };
-        yield return boxes with { Waves = 1, Stages = 3, TileN = 192 };
-        yield return large with { Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved, Balanced = true };
-        yield return large with { ScaleOrder = ColumnScaleOrder.Interleaved, Balanced = true };
-        yield return large with { Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved, LateEpilogue = false, Balanced = true };
-        yield return new Fp8GradientConfig { Warpgroups = 3, Waves = 1, Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved, Balanced = true };
-        yield return large with { Cluster = 2 };
-        yield return large with { Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved };
-        yield return large with { Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved, ScalesAhead = 4 };
-        yield return large with { ScaleOrder = ColumnScaleOrder.Interleaved };
-        yield return large with { Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved, LateEpilogue = false };
-        yield return new Fp8GradientConfig { Warpgroups = 3, Waves = 1, Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved };
-        yield return new Fp8GradientConfig { Waves = 1, TileN = 160, Stages = 5, Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved, ScalesAhead = 99 };
-        yield return new Fp8GradientConfig { Waves = 1, TileN = 192, Stages = 5, Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved };
-        yield return new Fp8GradientConfig { Waves = 1, Stages = 6, Cluster = 2, ScaleOrder = ColumnScaleOrder.Interleaved, ScalesAhead = 99 };
+        yield return boxes with { Promotion = GradientPromotion.ColumnFirst, LateEpilogue = false };
+        yield return boxes with { RasterGroup = 8 };
+        yield return boxes with { TileN = 96 };
+        yield return boxes with { Stages = 4, TensorEpilogue = false };
+        yield return boxes with { Stages = 4, Cluster = 2, TensorEpilogue = false };
+        yield return boxes with { Warpgroups = 3, Waves = 1, Stages = 4, TensorEpilogue = false };
+        yield return boxes with { Warpgroups = 3, Waves = 1 };
     }
 
     /// <summary>One dense product. With <paramref name="samples"/> only so many random elements are compared, and all are looked at for what was not written.</summary>
-    public static KernelCase Dense(int m, int n, int k, Fp8GradientConfig config, CaseValues values, ulong seed, int samples = 0)
-    {
-        var problem = new GradientProblem(new GradientShape(m, n), config, [k], values, seed);
-        return problem.Case(string.Create(CultureInfo.InvariantCulture, $"fp8_gradient {m}x{n}x{k} {values} {config}"), samples);
-    }
+    public static KernelCase Dense(int m, int n, int k, Fp8GradientConfig config, CaseValues values, ulong seed, int samples = 0) =>
+        Dense(new GradientData(new GradientShape(m, n), [k], values, seed), config, samples);
+
+    static KernelCase Dense(GradientData data, Fp8GradientConfig config, int samples) => new GradientProblem(data, config).Case(
+        string.Create(CultureInfo.InvariantCulture, $"fp8_gradient {data.Shape.M}x{data.Shape.N}x{data.Tokens[0]} {data.Values} {config}"), samples);
 
     /// <summary>One product for each group of tokens (multiples of 128).</summary>
     public static KernelCase Grouped(int m, int n, int[] tokens, Fp8GradientConfig config, ulong seed, int samples = 0)
     {
-        var problem = new GradientProblem(new GradientShape(m, n, GradientGrouping.AlongK, tokens.Length), config, tokens, CaseValues.Normal, seed);
-        return problem.Case(string.Create(CultureInfo.InvariantCulture, $"fp8_gradient_grouped {m}x{n}x({string.Join('+', tokens)}) {config}"), samples);
+        var data = new GradientData(new GradientShape(m, n, GradientGrouping.AlongK, tokens.Length), tokens, CaseValues.Normal, seed);
+        return new GradientProblem(data, config).Case(string.Create(CultureInfo.InvariantCulture, $"fp8_gradient_grouped {m}x{n}x({string.Join('+', tokens)}) {config}"), samples);
     }
 }
 
-/// <summary>Operands of a weight gradient and its definition in double.</summary>
+/// <summary>Operands of a weight gradient, made when first asked for and then kept.</summary>
+sealed class GradientData
+{
+    readonly Lazy<(byte[] Codes, float[] Scales)> _a, _b;
+    readonly Lazy<float[]> _before;
+
+    public GradientData(GradientShape shape, int[] tokens, CaseValues values, ulong seed)
+    {
+        (Shape, Tokens, Values, Seed) = (shape, tokens, values, seed);
+        K = Math.Max(tokens.Sum(), 16);
+        (AStride, BStride) = ((shape.M + 3) / 4 * 4, (shape.N + 15) / 16 * 16);
+        _a = new(() => CaseData.Quantize(CaseData.Matrix(shape.M, K, values, seed), shape.M, K, AStride));
+        _b = new(() => CaseData.Quantize(CaseData.Matrix(shape.N, K, CaseValues.Normal, seed + 1000), shape.N, K, BStride));
+        _before = new(() => CaseData.Matrix((long)shape.Groups * shape.M, shape.N, CaseValues.Normal, seed + 2000));
+    }
+
+    public GradientShape Shape { get; }
+
+    public int[] Tokens { get; }
+
+    public CaseValues Values { get; }
+
+    public ulong Seed { get; }
+
+    public int K { get; }
+
+    public int AStride { get; }
+
+    public int BStride { get; }
+
+    public (byte[] Codes, float[] Scales) A => _a.Value;
+
+    public (byte[] Codes, float[] Scales) B => _b.Value;
+
+    public float[] Before => _before.Value;
+}
+
+/// <summary>A weight gradient with a configuration, and its definition in double.</summary>
 sealed class GradientProblem
 {
     /// <summary>Enough for 1,024 blocks of three warpgroups.</summary>
     const int FlagWords = 12 * 1024;
 
+    readonly GradientData _data;
     readonly GradientShape _shape;
     readonly Fp8GradientConfig _config;
     readonly int[] _tokens;
     readonly int _k, _chunks, _aStride, _bStride;
-    readonly ulong _seed;
-    readonly Lazy<(byte[] Codes, float[] Scales)> _a, _b;
-    readonly Lazy<float[]> _before;
 
-    public GradientProblem(GradientShape shape, Fp8GradientConfig config, int[] tokens, CaseValues values, ulong seed)
+    public GradientProblem(GradientData data, Fp8GradientConfig config)
     {
-        (_shape, _config, _tokens, _seed) = (shape, config, tokens, seed);
-        _k = Math.Max(tokens.Sum(), 16);
+        (_data, _shape, _config, _tokens) = (data, data.Shape, config, data.Tokens);
+        (_k, _aStride, _bStride) = (data.K, data.AStride, data.BStride);
         _chunks = (_k + 127) / 128;
-        (_aStride, _bStride) = ((shape.M + 3) / 4 * 4, (shape.N + 15) / 16 * 16);
-        _a = new(() => CaseData.Quantize(CaseData.Matrix(shape.M, _k, values, seed), shape.M, _k, _aStride));
-        _b = new(() => CaseData.Quantize(CaseData.Matrix(shape.N, _k, CaseValues.Normal, seed + 1000), shape.N, _k, _bStride));
-        _before = new(() => CaseData.Matrix((long)shape.Groups * shape.M, shape.N, CaseValues.Normal, seed + 2000));
     }
 
     public KernelCase Case(string name, int samples)
@@ -134,11 +166,11 @@ sealed class GradientProblem
             Blocks = multiprocessors => Math.Max(multiprocessors / _config.Cluster, 1) * _config.Cluster,
             Buffers =
             [
-                new("a", (long)_shape.M * _k, () => _a.Value.Codes),
-                new("b", (long)_shape.N * _k, () => _b.Value.Codes),
-                CaseBuffer.Of("a_scale", (long)_chunks * _aStride, () => _a.Value.Scales),
+                new("a", (long)_shape.M * _k, () => _data.A.Codes),
+                new("b", (long)_shape.N * _k, () => _data.B.Codes),
+                CaseBuffer.Of("a_scale", (long)_chunks * _aStride, () => _data.A.Scales),
                 CaseBuffer.Of("b_scale", (long)_chunks * _bStride, PlacedScales),
-                CaseBuffer.Of("d", elements, () => _before.Value),
+                CaseBuffer.Of("d", elements, () => _data.Before),
                 CaseBuffer.Of("offsets", _tokens.Length + 1, Offsets),
                 CaseBuffer.Of("flags", FlagWords, () => new uint[FlagWords]),
             ],
@@ -169,7 +201,7 @@ sealed class GradientProblem
     {
         var placed = new float[_chunks * _bStride];
         for (int chunk = 0; chunk < _chunks; chunk++)
-            for (int n = 0; n < _bStride; n++) placed[chunk * _bStride + GradientScales.Place(_config.ScaleOrder, n)] = _b.Value.Scales[chunk * _bStride + n];
+            for (int n = 0; n < _bStride; n++) placed[chunk * _bStride + GradientScales.Place(_config.ScaleOrder, n)] = _data.B.Scales[chunk * _bStride + n];
         return placed;
     }
 
@@ -179,14 +211,14 @@ sealed class GradientProblem
         const double Tolerance = 32.0 / 8192;
         long elements = d.Length;
         double worst = 0;
-        var random = new CounterRandom(_seed, RandomPurpose.TestData, 7);
+        var random = new CounterRandom(_data.Seed, RandomPurpose.TestData, 7);
         for (long i = 0; i < (samples == 0 ? elements : samples); i++)
         {
             long index = samples == 0 ? i : (long)random.Below((ulong)i, (ulong)elements);
             int column = (int)(index % _shape.N);
             long row = index / _shape.N;
             int group = (int)(row / _shape.M);
-            (double expected, double magnitude) = Element((int)(row % _shape.M), column, group, _before.Value[index]);
+            (double expected, double magnitude) = Element((int)(row % _shape.M), column, group, _data.Before[index]);
             float got = d[(int)index];
             bool right = double.IsNaN(expected) ? float.IsNaN(got) : Math.Abs(got - expected) <= Tolerance * magnitude;
             if (!right)
@@ -201,8 +233,8 @@ sealed class GradientProblem
     {
         int first = 0;
         for (int g = 0; g < group; g++) first += _tokens[g];
-        (byte[] aCodes, float[] aScales) = _a.Value;
-        (byte[] bCodes, float[] bScales) = _b.Value;
+        (byte[] aCodes, float[] aScales) = _data.A;
+        (byte[] bCodes, float[] bScales) = _data.B;
         double sum = before, magnitude = Math.Abs(before);
         for (int x = first; x < first + _tokens[group]; x++)
         {

@@ -52,6 +52,25 @@ public enum GradientPromotion
     ColumnFirst,
 }
 
+/// <summary>What a kernel leaves out so that a measurement shows what it costs. Its results are wrong.</summary>
+public enum GradientOmission
+{
+    /// <summary>Nothing: the kernel.</summary>
+    Nothing,
+
+    /// <summary>Reading the scales of columns: the row's stand in for them.</summary>
+    ColumnScaleReads,
+
+    /// <summary>Reading and multiplying the scales of columns: one multiply-add an element.</summary>
+    ColumnScales,
+
+    /// <summary>Multiplying by the scales of rows: one multiply-add an element, by a scale that was read.</summary>
+    RowScales,
+
+    /// <summary>Adding to D.</summary>
+    Adding,
+}
+
 /// <summary>The orders of scales.</summary>
 public static class GradientScales
 {
@@ -99,6 +118,9 @@ public sealed record Fp8GradientConfig
     /// <summary>How the scales of B lie in memory.</summary>
     public ColumnScaleOrder ScaleOrder { get; init; }
 
+    /// <summary>For measurements only: what the kernel leaves out.</summary>
+    public GradientOmission Omits { get; init; }
+
     /// <summary>Rows of a tile.</summary>
     public int TileM => 64 * Warpgroups * Waves;
 
@@ -134,5 +156,5 @@ public sealed record Fp8GradientConfig
 
     /// <summary>A short name: what log lines and kernel names say.</summary>
     public override string ToString() =>
-        $"{Warpgroups}x{Waves}x64x{TileN}_s{Stages}_c{Cluster}_g{RasterGroup}_a{ScalesAhead}{(ScaleOrder == ColumnScaleOrder.Interleaved ? "_i" : "")}{(Promotion == GradientPromotion.ColumnFirst ? "_cf" : "")}{(LateEpilogue ? "_late" : "")}{(Balanced ? "_balanced" : "")}{(TensorEpilogue ? "_tma" : "")}";
+        $"{Warpgroups}x{Waves}x64x{TileN}_s{Stages}_c{Cluster}_g{RasterGroup}_a{ScalesAhead}{(ScaleOrder == ColumnScaleOrder.Interleaved ? "_i" : "")}{(Promotion == GradientPromotion.ColumnFirst ? "_cf" : "")}{(LateEpilogue ? "_late" : "")}{(Balanced ? "_balanced" : "")}{(TensorEpilogue ? "_tma" : "")}{(Omits == GradientOmission.Nothing ? "" : "_without_" + Omits)}";
 }

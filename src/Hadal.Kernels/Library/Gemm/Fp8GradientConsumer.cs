@@ -109,9 +109,16 @@ sealed class Fp8GradientConsumer
             if (readAll) release?.Release();
             for (int group = 0; group < _groups; group++)
             {
-                Fetch(columns, group, columnScales);
+                if (_config.Omits is GradientOmission.ColumnScaleReads) columns[group] = [row, below];
+                else if (_config.Omits is not GradientOmission.ColumnScales) Fetch(columns, group, columnScales);
                 F32[] c = columns[group];
-                if (_config.Promotion == GradientPromotion.ScalesFirst)
+                if (_config.Omits is GradientOmission.ColumnScales or GradientOmission.RowScales)
+                {
+                    _sum[wave].Promote(product, group, 1, _config.Omits == GradientOmission.ColumnScales ? [row, row, below, below] : [c[0], c[1], c[0], c[1]], accumulate: !first);
+                    continue;
+                }
+
+                if (_config.Promotion == GradientPromotion.ScalesFirst && _config.Omits != GradientOmission.ColumnScaleReads)
                 {
                     _sum[wave].Promote(product, group, 1, [row * c[0], row * c[1], below * c[0], below * c[1]], accumulate: !first);
                     continue;
@@ -172,6 +179,9 @@ sealed class Fp8GradientConsumer
     {
         if (wave == 0) _order?.Wait(ends);
         U32? end = _shape.M % _config.TileM == 0 ? null : _scope.Constant(_shape.M);
+
+        // Zero, which the compiler does not know.
+        if (_config.Omits == GradientOmission.Adding) end = column >> 20;
         if (_shape.Groups > 1)
         {
             U32 matrix = group * _shape.M;

@@ -64,7 +64,7 @@ public sealed class TrainingFaultTests
     [InlineData("TERM")]
     public void A_signal_saves_and_leaves_with_130_and_the_same_command_goes_on(string signal)
     {
-        using Scratch undisturbed = Prepare(40, 10), stopped = Prepare(40, 10);
+        using Scratch undisturbed = Prepare(300, 10), stopped = Prepare(300, 10);
         Finish(undisturbed);
         Outcome outcome = HadalProcess.RunAndSignal(Home(stopped), signal, line => line.StartsWith("saved step 10 ", StringComparison.Ordinal), "train", stopped["run.json"]);
         Assert.True(outcome.Code == 130, outcome.ToString());
@@ -78,7 +78,7 @@ public sealed class TrainingFaultTests
     [Trait("tier", "full")]
     public void Killed_five_times_at_random_points_it_ends_with_the_same_bits()
     {
-        const int Steps = 300;
+        const int Steps = 600;
         using Scratch undisturbed = Prepare(Steps, 7), killed = Prepare(Steps, 7);
         Finish(undisturbed);
         int seed = Environment.TickCount;
@@ -119,9 +119,9 @@ public sealed class TrainingFaultTests
     [Fact]
     public void A_full_disk_stops_with_code_1_and_the_previous_checkpoint_goes_on_to_the_same_bits()
     {
-        using Scratch undisturbed = Prepare(20, 5), full = Prepare(20, 5);
+        using Scratch undisturbed = Prepare(200, 10), full = Prepare(200, 10);
         Finish(undisturbed);
-        Outcome first = HadalProcess.RunAndSignal(Home(full), "INT", line => line.StartsWith("saved step 5 ", StringComparison.Ordinal), "train", full["run.json"]);
+        Outcome first = HadalProcess.RunAndSignal(Home(full), "INT", line => line.StartsWith("saved step 10 ", StringComparison.Ordinal), "train", full["run.json"]);
         Assert.True(first.Code == 130, first.ToString());
         string[] before = Files(full["model/checkpoints"]);
         Outcome outcome = Train(full, limit: 100);
@@ -132,6 +132,26 @@ public sealed class TrainingFaultTests
         Assert.Equal(before, Files(full["model/checkpoints"]));
         Finish(full);
         AssertSame(Result(undisturbed), full);
+    }
+
+    [Fact]
+    public void Threads_and_instruction_set_of_the_environment_change_no_bit()
+    {
+        using Scratch usual = Prepare(12, 0);
+        Finish(usual);
+        Dictionary<string, byte[]> expected = Result(usual);
+        foreach ((string threads, string set) in ((string, string)[])[("1", "scalar"), ("5", "scalar"), ("2", "128"), ("3", "")])
+        {
+            using Scratch other = Prepare(12, 0);
+            var setting = new Setting
+            {
+                Environment = new Dictionary<string, string>(StringComparer.Ordinal) { ["HADAL_HOME"] = other["home"], ["HADAL_THREADS"] = threads, ["HADAL_ISA"] = set },
+            };
+            Outcome outcome = HadalProcess.Run(setting, "train", other["run.json"]);
+            Assert.True(outcome.Code == 0, outcome.ToString());
+            if (set.Length > 0) Assert.Contains($"backend: {set}", outcome.Error, StringComparison.Ordinal);
+            AssertSame(expected, other);
+        }
     }
 
     [Theory]

@@ -69,7 +69,8 @@ public sealed record StepSchedule(double Early, double Late, double Until)
 /// <param name="First">Micro-batches of the first step.</param>
 /// <param name="Full">Micro-batches after the ramp.</param>
 /// <param name="RampUntil">Fraction of the steps at which the ramp ends; 0 for none.</param>
-public sealed record BatchSchedule(int First, int Full, double RampUntil)
+[System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Auto)]
+public readonly record struct BatchSchedule(int First, int Full, double RampUntil)
 {
     /// <summary>Micro-batches of one step.</summary>
     /// <param name="step">From 1.</param>

@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Text.Json;
+using Hadal.Formats;
 
 namespace Hadal.Training.Running;
 
@@ -19,8 +20,10 @@ public sealed class MetricsFile : ITrainingObserver, IDisposable
     public MetricsFile(string path, long lastStep)
     {
         byte[] kept = lastStep > 0 && File.Exists(path) ? Keep(File.ReadAllBytes(path), lastStep) : [];
-        _file = new FileStream(path, FileMode.Create, FileAccess.Write, FileShare.Read, bufferSize: 1);
-        _file.Write(kept);
+        // Replaced at once: a process killed here, or a full disk, leaves the old measurements.
+        AtomicFile.WriteAllBytes(path, kept);
+        _file = new FileStream(path, FileMode.Open, FileAccess.Write, FileShare.Read, bufferSize: 1);
+        _file.Seek(0, SeekOrigin.End);
         _json = new Utf8JsonWriter(_line);
     }
 

@@ -3,18 +3,22 @@ using System.Text;
 
 namespace Hadal.Kernels.Ir;
 
-/// <summary>Writes a kernel as text for people and for comparisons.</summary>
+/// <summary>Writes a kernel as text for people and for comparisons: everything but the C# lines, so that kernels with equal texts are equal but for these.</summary>
 static class IrText
 {
     public static string Write(Kernel kernel)
     {
         var text = new StringBuilder();
-        text.Append(CultureInfo.InvariantCulture, $"kernel {kernel.Name} threads {kernel.ThreadsPerBlock} cluster {kernel.ClusterSize} shared {kernel.SharedBytes}\n");
+        text.Append(CultureInfo.InvariantCulture, $"kernel {kernel.Name} threads {kernel.ThreadsPerBlock} cluster {kernel.ClusterSize} shared {kernel.SharedBytes} blocks_per_multiprocessor {kernel.BlocksPerMultiprocessor}\n");
         for (int i = 0; i < kernel.Parameters.Count; i++) text.Append(CultureInfo.InvariantCulture, $"  parameter {i} {Describe(kernel.Parameters[i])}\n");
         foreach (SharedRegion region in kernel.SharedRegions)
             text.Append(CultureInfo.InvariantCulture, $"  shared {region.Name} at {region.ByteOffset} bytes {region.Bytes} aligned {region.Alignment}\n");
         foreach (PipelineDeclaration pipeline in kernel.Pipelines)
-            text.Append(CultureInfo.InvariantCulture, $"  pipeline {pipeline.Name} stages {pipeline.Stages} bytes {pipeline.BytesPerStage} arrivals {pipeline.ConsumerArrivals}\n");
+        {
+            text.Append(CultureInfo.InvariantCulture, $"  pipeline {pipeline.Name} stages {pipeline.Stages} bytes {pipeline.BytesPerStage} arrivals {pipeline.ConsumerArrivals} full at {pipeline.FullOffset} empty at {pipeline.EmptyOffset}");
+            text.Append(CultureInfo.InvariantCulture, $" filled as slots {pipeline.ProducerSlots} read as slots {pipeline.ConsumerSlots} shares {pipeline.Shares}\n");
+        }
+
         Append(text, kernel.Body, 1);
         return text.ToString();
     }

@@ -2,7 +2,7 @@ namespace Hadal.Tensors.Operations;
 
 /// <summary>
 /// Causal attention. Keys are walked in blocks of 64 from position 0 of the sequence with an online softmax; inside a block scores are chains over
-/// the head dimension, sums over keys are chains over ascending keys, the block's softmax denominator is summed over 16 lanes and one fixed tree.
+/// the head dimension, sums over keys are chains over ascending keys, and so is the block's softmax denominator.
 /// Bits therefore depend neither on how many queries are computed together nor on threads or vector width.
 /// </summary>
 public interface IAttentionOperations

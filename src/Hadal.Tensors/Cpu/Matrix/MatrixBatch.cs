@@ -124,14 +124,14 @@ unsafe struct MatrixBatch
             // Operands that lie step after step are wanted a few steps ahead; rows one after the other, the next panel's while this one is computed.
             byte* ahead = (byte*)(aStep == 1 ? a + (rows * aRow) : a + (StepsAhead * aStep));
             nint aheadStep = sizeof(float) * (aStep == 1 ? rows : aStep);
-            if (valid == width)
+            if (valid == width || valid * 2 == width)
             {
-                kernels->Panel(rows)(to - from, a, aRow, aStep, b, task->BStep, c, task->CStride, continues, ahead, aheadStep);
+                (valid == width ? kernels->Panel(rows) : kernels->Half(rows))(to - from, a, aRow, aStep, b, task->BStep, c, task->CStride, continues, ahead, aheadStep);
             }
             else
             {
                 if (continues) CopyCorner(c, task->CStride, corner, width, rows, valid);
-                kernels->Panel(rows)(to - from, a, aRow, aStep, b, task->BStep, corner, width, continues, ahead, aheadStep);
+                (valid <= width / 2 ? kernels->Half(rows) : kernels->Panel(rows))(to - from, a, aRow, aStep, b, task->BStep, corner, width, continues, ahead, aheadStep);
                 CopyCorner(corner, width, c, task->CStride, rows, valid);
             }
 

@@ -26,12 +26,17 @@ unsafe struct MatrixKernels
     public int StepBytes;
 
     fixed long _panel[MostRows];
+    fixed long _half[MostRows];
     fixed long _few[FewRows * 3];
     fixed int _fewPanels[FewRows];
 
     /// <summary><see cref="PanelKernel"/> for <paramref name="rows"/> rows, 1 to <see cref="RowsPerPanel"/>.</summary>
     public readonly delegate*<nint, float*, nint, nint, byte*, nint, float*, nint, bool, byte*, nint, void> Panel(int rows) =>
         (delegate*<nint, float*, nint, nint, byte*, nint, float*, nint, bool, byte*, nint, void>)_panel[rows - 1];
+
+    /// <summary><see cref="HalfPanelKernel"/> for <paramref name="rows"/> rows, 1 to <see cref="RowsPerPanel"/>.</summary>
+    public readonly delegate*<nint, float*, nint, nint, byte*, nint, float*, nint, bool, byte*, nint, void> Half(int rows) =>
+        (delegate*<nint, float*, nint, nint, byte*, nint, float*, nint, bool, byte*, nint, void>)_half[rows - 1];
 
     /// <summary>The panel kernel on a packed row panel [depth, rows] and a packed column panel.</summary>
     public readonly void MultiplyPacked(int rows, nint depth, float* a, byte* b, float* c, nint stride, bool continues) =>
@@ -68,30 +73,31 @@ unsafe struct MatrixKernels
             table->RowsPerPanel = many ? 12 : 6;
             table->ColumnsPerPanel = 2 * TRegister.Width;
             table->StepBytes = 2 * TRegister.Width * TFormat.ValueBytes;
-            long* panel = table->_panel;
-            panel[0] = Panel<One>();
-            panel[1] = Panel<Two>();
-            panel[2] = Panel<Three>();
-            panel[3] = Panel<Four>();
-            panel[4] = Panel<Five>();
-            panel[5] = Panel<Six>();
-            panel[6] = Panel<Seven>();
-            panel[7] = Panel<Eight>();
-            panel[8] = Panel<Nine>();
-            panel[9] = Panel<Ten>();
-            panel[10] = Panel<Eleven>();
-            panel[11] = Panel<Twelve>();
+            SetPanel<One>(table);
+            SetPanel<Two>(table);
+            SetPanel<Three>(table);
+            SetPanel<Four>(table);
+            SetPanel<Five>(table);
+            SetPanel<Six>(table);
+            SetPanel<Seven>(table);
+            SetPanel<Eight>(table);
+            SetPanel<Nine>(table);
+            SetPanel<Ten>(table);
+            SetPanel<Eleven>(table);
+            SetPanel<Twelve>(table);
             SetFew<One>(table, 4);
             SetFew<Two>(table, many ? 4 : 2);
             SetFew<Three>(table, many ? 4 : 2);
             return table;
         }
 
-        static long Panel<TRows>()
+        static void SetPanel<TRows>(MatrixKernels* table)
             where TRows : struct, IConstant
         {
             delegate*<nint, float*, nint, nint, byte*, nint, float*, nint, bool, byte*, nint, void> kernel = &PanelKernel.Multiply<TRegister, TVector, TFormat, TRows>;
-            return (long)kernel;
+            delegate*<nint, float*, nint, nint, byte*, nint, float*, nint, bool, byte*, nint, void> half = &HalfPanelKernel.Multiply<TRegister, TVector, TFormat, TRows>;
+            table->_panel[TRows.Value - 1] = (long)kernel;
+            table->_half[TRows.Value - 1] = (long)half;
         }
 
         static void SetFew<TRows>(MatrixKernels* table, int panelsAtOnce)

@@ -1,11 +1,14 @@
+using Hadal.Tensors.Cpu.Matrix;
 using Hadal.Tensors.Operations.Checks;
 
 namespace Hadal.Tensors.Cpu.Ops;
 
-/// <summary>Absorbed attention over the paged latent cache: rows of work are (query, head) pairs, a page is a block of keys and of values at once.</summary>
+/// <summary>
+/// Absorbed attention over the paged latent cache: the lanes are (query, head) pairs, up to 64 of one request, a page is a block of keys and of values at once.
+/// </summary>
 sealed unsafe partial class CpuAttention<TLanes>
 {
-    const int PairsPerItem = 8;
+    const int MostPairs = 64;
 
     public void Latent(Tensor q, Tensor cache, Tensor pageTable, Tensor queryOffsets, Tensor contextLengths, double scale, Tensor o)
     {
@@ -13,36 +16,47 @@ sealed unsafe partial class CpuAttention<TLanes>
         CheckContexts(q[0], cache, pageTable, queryOffsets, contextLengths);
         var job = new Job
         {
-            Q = F32(q), StrideQ = q.RowStride, K = F32(cache), StrideK = cache.RowStride, O = F32(o), StrideO = o.RowStride, Sequences = queryOffsets.Pointer<int>(),
-            SequenceCount = contextLengths.Columns, Lengths = contextLengths.Pointer<int>(), PageTable = pageTable.Pointer<int>(), PagesPerRequest = pageTable[1],
-            Heads = q[1], KeyDim = q[2], ValueDim = o[2], Scale = (float)scale,
+            Kernels = _kernels, Q = F32(q), StrideQ = q.RowStride, K = F32(cache), StrideK = cache.RowStride, O = F32(o), StrideO = o.RowStride,
+            Sequences = queryOffsets.Pointer<int>(), SequenceCount = contextLengths.Columns, Lengths = contextLengths.Pointer<int>(), PageTable = pageTable.Pointer<int>(),
+            PagesPerRequest = pageTable[1], Heads = q[1], KeyDim = q[2], ValueDim = o[2], Scale = (float)scale,
         };
-        int items = q[0] * ((q[1] + PairsPerItem - 1) / PairsPerItem);
+        int items = 0;
+        for (int request = 0; request < job.SequenceCount; request++) items += Items(&job, request);
         context.Threads.Run(items, &LatentBody, &job);
+    }
+
+    /// <summary>Few heads: an item is all heads of several queries. Many: a part of the heads of one query.</summary>
+    static int QueriesPerItem(Job* job) => Math.Max(1, MostPairs / job->Heads);
+
+    static int HeadParts(Job* job) => (job->Heads + MostPairs - 1) / MostPairs;
+
+    static int Items(Job* job, int request)
+    {
+        int queries = job->Sequences[request + 1] - job->Sequences[request], together = QueriesPerItem(job);
+        return (queries + together - 1) / together * HeadParts(job);
     }
 
     static void LatentBody(void* context, int item)
     {
         var job = (Job*)context;
-        int itemsPerToken = (job->Heads + PairsPerItem - 1) / PairsPerItem, token = item / itemsPerToken, head = item % itemsPerToken * PairsPerItem;
-        int rows = Math.Min(PairsPerItem, job->Heads - head), request = 0, keyDim = job->KeyDim, valueDim = job->ValueDim;
-        while (job->Sequences[request + 1] <= token) request++;
-        int seen = job->Lengths[request] - (job->Sequences[request + 1] - token) + 1;
-        float* scratch = CpuScratch.Floats(((long)keyDim * Block) + (PairsPerItem * Block) + (2 * PairsPerItem) + ((long)PairsPerItem * valueDim));
-        float* keys = scratch, scores = keys + ((long)keyDim * Block), maxima = scores + (PairsPerItem * Block), sums = maxima + PairsPerItem, output = sums + PairsPerItem;
-        Begin(maxima, sums, output, rows, valueDim);
-        int* visible = stackalloc int[PairsPerItem];
-        long row = ((long)token * job->Heads) + head;
-        for (int b = 0; b * Block < seen; b++)
+        int request = 0, parts = HeadParts(job), together = QueriesPerItem(job);
+        while (item >= Items(job, request)) item -= Items(job, request++);
+        int first = item / parts * together, total = job->Sequences[request + 1] - job->Sequences[request], queries = Math.Min(together, total - first);
+        int head = item % parts * MostPairs, heads = Math.Min(MostPairs, job->Heads - head), rows = queries * heads, lanes = (rows + Width - 1) / Width * Width;
+        int seen = job->Lengths[request] - total + first + 1; // positions the first of the queries sees; each next one sees one more
+        QueryGroup group = QueryGroup.Begin(job, rows, lanes);
+        long row = (((long)job->Sequences[request] + first) * job->Heads) + head;
+        MatrixPacking.Transpose(job->Q + (row * job->StrideQ), (nint)job->StrideQ, rows, job->KeyDim, group.Queries, lanes);
+        int* hidden = stackalloc int[Block];
+        for (int position = 0; position < seen + queries - 1; position += Block)
         {
-            int count = Math.Min(Block, seen - (b * Block));
-            float* page = job->K + ((long)job->PageTable[(request * job->PagesPerRequest) + b] * Block * job->StrideK);
-            for (int r = 0; r < rows; r++) visible[r] = count;
-            Transpose(page, job->StrideK, count, keyDim, keys);
-            KeyBlock(job->Q + (row * job->StrideQ), job->StrideQ, rows, keys, count, keyDim, page, job->StrideK, valueDim, job->Scale, visible, scores, maxima, sums, output);
+            int count = Math.Min(Block, seen + queries - 1 - position);
+            float* page = job->K + ((long)job->PageTable[(request * job->PagesPerRequest) + (position / Block)] * Block * job->StrideK);
+            for (int j = 0; j < count; j++) hidden[j] = Math.Clamp(position + j + 1 - seen, 0, queries) * heads;
+            KeyBlock(ref group, position == 0, page, (nint)job->StrideK, page, (nint)job->StrideK, count, hidden[count - 1] > 0 ? hidden : null, hidden[0]);
         }
 
-        for (int r = 0; r < rows; r++) Finish(output + (r * valueDim), sums[r], valueDim, job->O + ((row + r) * job->StrideO));
+        for (int r = 0; r < rows; r++) group.Finish(r, job->O + ((row + r) * job->StrideO));
     }
 
     public void AppendLatent(Tensor rows, Tensor cache, Tensor pageTable, Tensor queryOffsets, Tensor contextLengths)

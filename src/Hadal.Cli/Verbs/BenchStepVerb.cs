@@ -20,12 +20,13 @@ static class BenchStepVerb
         Option<int?> rows = Options.OptionalInteger("--rows", "Sequences of a micro-batch, instead of the run's.", 1, 65536);
         Option<int?> length = Options.OptionalInteger("--sequence-length", "Tokens of a sequence, instead of the run's.", 1, 1 << 20);
         Option<string?> recipe = Options.Text("--recipe", "NAME", "Precision, instead of the run's: a recipe's name or a .json file. [default: fp32]");
+        Option<bool> shapes = Options.Switch("--shapes", "List the matrix products by shape as well.");
         Option<string> backend = Options.Backend();
         Option<bool> json = Options.Json();
         var verb = new Verb("step", "Times the trainer's step on random rows and shows where the time goes, by operation.",
             "hadal bench step", "hadal bench step --preset nano --steps 30 --json", "hadal bench step --run run.json --profiled-steps 0")
         {
-            run, preset, warmUp, steps, profiled, rows, length, recipe, backend, json,
+            run, preset, warmUp, steps, profiled, rows, length, shapes, recipe, backend, json,
         };
         verb.SetAction(line =>
         {
@@ -42,7 +43,7 @@ static class BenchStepVerb
             StepMeasurement measured = StepBenchmark.Measure(
                 configuration, device, line.GetValue(warmUp), line.GetValue(steps), line.GetValue(profiled), context.Cancellation);
             if (line.GetValue(json)) WriteJson(context.Terminal, configuration, device, measured);
-            else WriteText(context.Terminal.Output, configuration, measured);
+            else WriteText(context.Terminal.Output, configuration, measured, line.GetValue(shapes));
             return ExitCode.Fine;
         });
         return verb;
@@ -57,7 +58,7 @@ static class BenchStepVerb
         return run;
     }
 
-    static void WriteText(TextWriter output, RunConfiguration run, StepMeasurement measured)
+    static void WriteText(TextWriter output, RunConfiguration run, StepMeasurement measured, bool shapes)
     {
         double[] sorted = [.. measured.StepSeconds.Order()];
         output.WriteLine(string.Create(CultureInfo.InvariantCulture,
@@ -67,6 +68,9 @@ static class BenchStepVerb
         if (measured.Operations.Count == 0) return;
         output.WriteLine();
         foreach (string line in BenchVerb.ProfileLines(measured.Operations, measured.ProfiledSeconds, 1)) output.WriteLine(line);
+        if (!shapes) return;
+        output.WriteLine();
+        foreach (string line in BenchVerb.ProductLines(measured.Products, measured.ProfiledSeconds)) output.WriteLine(line);
     }
 
     static void WriteJson(Terminal terminal, RunConfiguration run, IBackend backend, StepMeasurement measured) => terminal.WriteJson(json =>

@@ -29,9 +29,18 @@ static class BenchVerb
 
         yield return Line(seconds - times.Sum(t => t.Seconds), 0, 0, "outside operations");
 
-        string Line(double part, long calls, double flop, string name) => string.Create(CultureInfo.InvariantCulture,
-            $"{100 * part / seconds,6:F1}% {1000 * part / steps,9:F3} {(double)calls / steps,11:F1} {(flop > 0 ? (flop / part / 1e9).ToString("F1", CultureInfo.InvariantCulture) : ""),9}  {name}");
+        string Line(double part, long calls, double flop, string name) => ProfileLine(part, seconds, steps, calls, flop, name);
     }
+
+    /// <summary>Matrix products of one step by shape.</summary>
+    internal static IEnumerable<string> ProductLines(IReadOnlyList<OperationTime> products, double seconds)
+    {
+        yield return "  share   ms/step  calls/step   GFLOP/s  product (rows x columns x contraction)";
+        foreach (OperationTime time in products) yield return ProfileLine(time.Seconds, seconds, 1, time.Calls, time.Flop, time.Name);
+    }
+
+    static string ProfileLine(double part, double seconds, int steps, long calls, double flop, string name) => string.Create(CultureInfo.InvariantCulture,
+        $"{100 * part / seconds,6:F1}% {1000 * part / steps,9:F3} {(double)calls / steps,11:F1} {(flop > 0 ? (flop / part / 1e9).ToString("F1", CultureInfo.InvariantCulture) : ""),9}  {name}");
 
     /// <summary>Times by operation as a JSON array <c>operations</c>.</summary>
     internal static void WriteProfile(System.Text.Json.Utf8JsonWriter json, IReadOnlyList<OperationTime> times, int steps)

@@ -53,42 +53,42 @@ sealed partial class TimedOperations
         {
             long start = Stopwatch.GetTimestamp();
             inner.Forward(x, weight, format, y, accumulate);
-            _forward.Stop(start, TimedMatrix.Product(x, y));
+            _forward.Stop(start, profile, x.Rows, y.Columns, x.Columns);
         }
 
         public void BackwardInput(Tensor dy, PreparedWeight weight, ProductFormat format, Tensor dx, bool accumulate = false)
         {
             long start = Stopwatch.GetTimestamp();
             inner.BackwardInput(dy, weight, format, dx, accumulate);
-            _backwardInput.Stop(start, TimedMatrix.Product(dy, dx));
+            _backwardInput.Stop(start, profile, dy.Rows, dx.Columns, dy.Columns);
         }
 
         public void BackwardWeight(Tensor dy, Tensor x, ProductFormat format, Tensor dWeight, bool accumulate)
         {
             long start = Stopwatch.GetTimestamp();
             inner.BackwardWeight(dy, x, format, dWeight, accumulate);
-            _backwardWeight.Stop(start, 2.0 * dy.Rows * dy.Columns * x.Columns);
+            _backwardWeight.Stop(start, profile, dy.Columns, x.Columns, dy.Rows);
         }
 
         public void GroupedForward(Tensor x, Tensor offsets, PreparedWeight weight, ProductFormat format, Tensor y)
         {
             long start = Stopwatch.GetTimestamp();
             inner.GroupedForward(x, offsets, weight, format, y);
-            _groupedForward.Stop(start, TimedMatrix.Grouped(offsets, x, y));
+            _groupedForward.Stop(start, profile, TimedMatrix.Rows(offsets), y.Columns, x.Columns);
         }
 
         public void GroupedBackwardInput(Tensor dy, Tensor offsets, PreparedWeight weight, ProductFormat format, Tensor dx)
         {
             long start = Stopwatch.GetTimestamp();
             inner.GroupedBackwardInput(dy, offsets, weight, format, dx);
-            _groupedBackwardInput.Stop(start, TimedMatrix.Grouped(offsets, dy, dx));
+            _groupedBackwardInput.Stop(start, profile, TimedMatrix.Rows(offsets), dx.Columns, dy.Columns);
         }
 
         public void GroupedBackwardWeight(Tensor dy, Tensor x, Tensor offsets, ProductFormat format, Tensor dWeight, bool accumulate)
         {
             long start = Stopwatch.GetTimestamp();
             inner.GroupedBackwardWeight(dy, x, offsets, format, dWeight, accumulate);
-            _groupedBackwardWeight.Stop(start, TimedMatrix.Grouped(offsets, dy, x));
+            _groupedBackwardWeight.Stop(start, profile, dy.Columns, x.Columns, TimedMatrix.Rows(offsets));
         }
     }
 }

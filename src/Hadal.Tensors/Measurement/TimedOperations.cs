@@ -147,63 +147,60 @@ sealed partial class TimedOperations(IOperations inner, OperationProfile profile
         {
             long start = Stopwatch.GetTimestamp();
             inner.Forward(x, weight, y, accumulate);
-            _forward.Stop(start, Product(x, y));
+            _forward.Stop(start, profile, x.Rows, y.Columns, x.Columns);
         }
 
         public void BackwardInput(Tensor dy, PreparedWeight weight, Tensor dx, bool accumulate = false)
         {
             long start = Stopwatch.GetTimestamp();
             inner.BackwardInput(dy, weight, dx, accumulate);
-            _backwardInput.Stop(start, Product(dy, dx));
+            _backwardInput.Stop(start, profile, dy.Rows, dx.Columns, dy.Columns);
         }
 
         public void BackwardWeight(Tensor dy, Tensor x, Tensor dWeight, bool accumulate)
         {
             long start = Stopwatch.GetTimestamp();
             inner.BackwardWeight(dy, x, dWeight, accumulate);
-            _backwardWeight.Stop(start, 2.0 * dy.Rows * dy.Columns * x.Columns);
+            _backwardWeight.Stop(start, profile, dy.Columns, x.Columns, dy.Rows);
         }
 
         public void GroupedForward(Tensor x, Tensor offsets, PreparedWeight weight, Tensor y)
         {
             long start = Stopwatch.GetTimestamp();
             inner.GroupedForward(x, offsets, weight, y);
-            _groupedForward.Stop(start, Grouped(offsets, x, y));
+            _groupedForward.Stop(start, profile, Rows(offsets), y.Columns, x.Columns);
         }
 
         public void GroupedBackwardInput(Tensor dy, Tensor offsets, PreparedWeight weight, Tensor dx)
         {
             long start = Stopwatch.GetTimestamp();
             inner.GroupedBackwardInput(dy, offsets, weight, dx);
-            _groupedBackwardInput.Stop(start, Grouped(offsets, dy, dx));
+            _groupedBackwardInput.Stop(start, profile, Rows(offsets), dx.Columns, dy.Columns);
         }
 
         public void GroupedBackwardWeight(Tensor dy, Tensor x, Tensor offsets, Tensor dWeight, bool accumulate)
         {
             long start = Stopwatch.GetTimestamp();
             inner.GroupedBackwardWeight(dy, x, offsets, dWeight, accumulate);
-            _groupedBackwardWeight.Stop(start, Grouped(offsets, dy, x));
+            _groupedBackwardWeight.Stop(start, profile, dy.Columns, x.Columns, Rows(offsets));
         }
 
         public void BatchedForward(Tensor x, PreparedWeight weight, Tensor y)
         {
             long start = Stopwatch.GetTimestamp();
             inner.BatchedForward(x, weight, y);
-            _batchedForward.Stop(start, Product(x, y));
+            _batchedForward.Stop(start, profile, x.Rows, y.Columns, x.Columns);
         }
 
         public void BatchedBackwardInput(Tensor dy, PreparedWeight weight, Tensor dx)
         {
             long start = Stopwatch.GetTimestamp();
             inner.BatchedBackwardInput(dy, weight, dx);
-            _batchedBackwardInput.Stop(start, Product(dy, dx));
+            _batchedBackwardInput.Stop(start, profile, dy.Rows, dx.Columns, dy.Columns);
         }
 
-        public static double Product(Tensor from, Tensor to) => 2.0 * from.Rows * from.Columns * to.Columns;
-
         // The number of rows lies on the device; where the host cannot read it, only time is known.
-        public static double Grouped(Tensor offsets, Tensor from, Tensor to) =>
-            offsets.IsHost ? 2.0 * offsets.AsSpan<int>()[^1] * from.Columns * to.Columns : 0;
+        public static int Rows(Tensor offsets) => offsets.IsHost ? offsets.AsSpan<int>()[^1] : 0;
     }
 
     sealed class TimedAttention(IAttentionOperations inner, OperationProfile profile) : IAttentionOperations

@@ -15,10 +15,11 @@ namespace Hadal.Training.Measurement;
 /// <param name="AllocatedBytes">Managed bytes that the calling thread allocated in the measured steps together.</param>
 /// <param name="ProfiledSeconds">Seconds of the fastest profiled step, which other load disturbed least; 0 without a profile.</param>
 /// <param name="Operations">Where that step's time went, longest first.</param>
+/// <param name="Products">Its matrix products once more, by shape.</param>
 /// <param name="Parameters">Parameters of the model, MTP modules included.</param>
 /// <param name="ActiveParameters">Of those, at work on one token of the main model.</param>
 public sealed record StepMeasurement(
-    int TokensPerStep, IReadOnlyList<double> StepSeconds, long AllocatedBytes, double ProfiledSeconds, IReadOnlyList<OperationTime> Operations,
+    int TokensPerStep, IReadOnlyList<double> StepSeconds, long AllocatedBytes, double ProfiledSeconds, IReadOnlyList<OperationTime> Operations, IReadOnlyList<OperationTime> Products,
     long Parameters, long ActiveParameters)
 {
     /// <summary>Median seconds of a step.</summary>
@@ -58,12 +59,12 @@ public static class StepBenchmark
             active = ModelFiles.ActiveParameters(session.Model);
         }
 
-        if (profiled == 0) return new StepMeasurement(tokens, seconds, allocated, 0, [], parameters, active);
+        if (profiled == 0) return new StepMeasurement(tokens, seconds, allocated, 0, [], [], parameters, active);
         using var timed = new TimedBackend(backend);
         using var second = new Session(run, timed);
         for (int i = 0; i < warmUp; i++) second.Step(cancel);
         double fastest = double.PositiveInfinity;
-        IReadOnlyList<OperationTime> operations = [];
+        IReadOnlyList<OperationTime> operations = [], products = [];
         for (int i = 0; i < profiled; i++)
         {
             timed.Profile.Clear();
@@ -71,9 +72,10 @@ public static class StepBenchmark
             if (one >= fastest) continue;
             fastest = one;
             operations = timed.Profile.Times;
+            products = timed.Profile.Products;
         }
 
-        return new StepMeasurement(tokens, seconds, allocated, fastest, operations, parameters, active);
+        return new StepMeasurement(tokens, seconds, allocated, fastest, operations, products, parameters, active);
     }
 
     /// <summary>A model and its training step on random rows.</summary>

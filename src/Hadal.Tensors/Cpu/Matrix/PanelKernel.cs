@@ -58,6 +58,17 @@ static unsafe class PanelKernel
             if (TRows.Value > 11) (c11a, c11b) = (TRegister.Load(row + stride), TRegister.Load((row += stride) + TRegister.Width));
         }
 
+        else
+        {
+            // Outputs that are only written are asked for too: stores wait for their lines one after the other.
+            byte* line = (byte*)c;
+            for (int i = 0; i < TRows.Value; i++, line += stride * sizeof(float))
+            {
+                Prefetch(line);
+                if (TRegister.Width > 8) Prefetch(line + 64);
+            }
+        }
+
         // Twelve rows from four addresses: each reaches three rows with one stride and its double.
         nint aRow2 = 2 * aRow;
         float* a3 = a + aRow + aRow2, a6 = a3 + aRow + aRow2, a9 = a6 + aRow + aRow2;

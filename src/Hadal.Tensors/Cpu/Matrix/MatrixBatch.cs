@@ -6,16 +6,16 @@ namespace Hadal.Tensors.Cpu.Matrix;
 unsafe struct MatrixBatch
 {
     /// <summary>
-    /// Steps of the contraction a tile walks before it goes to the next panel: a column panel of them (256 KiB at 512 bits) stays in the second-level cache,
+    /// Steps of the contraction a tile walks before it goes to the next panel: a column panel of them (128 KiB at 512 bits) stays in the second-level cache,
     /// which is near enough, and outputs are rarely put down and taken up again.
     /// </summary>
-    public const int DepthBlock = 2048;
+    public const int DepthBlock = 1024;
 
     /// <summary>Bytes of row panels a tile may keep in the second-level cache.</summary>
     public const int RowBlockBytes = 384 << 10;
 
     /// <summary>How far ahead operands are asked for: a step takes about 24 cycles at 512 bits, main memory a few hundred.</summary>
-    const int StepsAhead = 12;
+    const int StepsAhead = 24;
 
     public MatrixTask* Tasks;
     public int Count;

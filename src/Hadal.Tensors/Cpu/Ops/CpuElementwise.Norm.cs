@@ -91,19 +91,33 @@ sealed unsafe partial class CpuElementwise<TLanes>
         {
             A = F32(x), StrideA = x.RowStride, B = F32(dy), StrideB = dy.RowStride, C = F32(dWeight), D = F32(inverseRms), Rows = x.Rows, Columns = x.Columns, Flag = accumulate,
         };
-        Run(ref job, &NormWeightBody, (x.Columns + Width - 1) / Width, x.Length);
+        int granules = (x.Columns + Width - 1) / Width;
+        job.Parts = (int)Math.Clamp(Math.Min(granules, x.Length / 8192), 1, context.Threads.Count); // wide strips: rows are read in long runs
+        context.Threads.Run(job.Parts, &NormWeightBody, &job);
     }
 
     static void NormWeightBody(void* context, int part)
     {
         var job = (Job*)context;
         (int first, int end) = CpuThreads.Part(job->Columns, part, job->Parts, Width);
+        int lanes = (end - first + Width - 1) / Width;
+        float* sums = CpuScratch.Floats(lanes * (long)Width);
+        new Span<float>(sums, lanes * Width).Clear();
+        for (int r = 0; r < job->Rows; r++)
+        {
+            float* x = job->A + (r * job->StrideA) + first, dy = job->B + (r * job->StrideB) + first;
+            TLanes inverse = TLanes.Broadcast(job->D[r]);
+            int c = 0;
+            for (; c + Width <= end - first; c += Width) TLanes.Fma(TLanes.Load(dy + c), TLanes.Load(x + c) * inverse, TLanes.Load(sums + c)).Store(sums + c);
+            if (c == end - first) continue;
+            int count = end - first - c;
+            TLanes.Fma(TLanes.LoadFirst(dy + c, count), TLanes.LoadFirst(x + c, count) * inverse, TLanes.Load(sums + c)).Store(sums + c);
+        }
+
         for (int c = first; c < end; c += Width)
         {
-            int count = Math.Min(Width, job->Columns - c);
-            TLanes sum = TLanes.Zero;
-            for (int r = 0; r < job->Rows; r++)
-                sum = TLanes.Fma(TLanes.LoadFirst(job->B + (r * job->StrideB) + c, count), TLanes.LoadFirst(job->A + (r * job->StrideA) + c, count) * TLanes.Broadcast(job->D[r]), sum);
+            int count = Math.Min(Width, end - c);
+            TLanes sum = TLanes.Load(sums + (c - first));
             if (job->Flag) sum = TLanes.LoadFirst(job->C + c, count) + sum;
             sum.StoreFirst(job->C + c, count);
         }

@@ -119,28 +119,43 @@ sealed unsafe class CpuEmbedding<TLanes>(CpuContext context) : IEmbeddingOperati
             }
 
             for (int c = whole; c < columns; c++) maximum = MathF.Max(maximum, x[c]);
-            TLanes shift = TLanes.Broadcast(maximum), total = TLanes.Zero;
-            float targetLogit = x[target];
-            for (int c = 0; c < columns; c += Width)
-            {
-                int count = Math.Min(Width, columns - c);
-                TLanes e = LaneMath<TLanes>.Exp(TLanes.LoadFirst(x + c, count) - shift);
-                total += count == Width ? e : First(e, count);
-                if (gradient != null) e.StoreFirst(gradient + c, count);
-            }
-
-            float sum = TLanes.Sum(total);
+            float targetLogit = x[target], sum = Exponentials(x, columns, maximum, gradient);
             job->C[t] = (float)(maximum + Math.Log(sum) - targetLogit);
             if (gradient == null) continue;
             TLanes factor = TLanes.Broadcast(job->Weight / sum);
-            for (int c = 0; c < columns; c += Width)
-            {
-                int count = Math.Min(Width, columns - c);
-                (TLanes.LoadFirst(gradient + c, count) * factor).StoreFirst(gradient + c, count);
-            }
-
+            for (int c = 0; c < whole; c += Width) (TLanes.Load(gradient + c) * factor).Store(gradient + c);
+            if (whole < columns) (TLanes.LoadFirst(gradient + whole, columns - whole) * factor).StoreFirst(gradient + whole, columns - whole);
             gradient[target] -= job->Weight;
         }
+    }
+
+    /// <summary>Σ e^(x − maximum) over 16 lanes and their tree; the terms are kept when there is a place for them.</summary>
+    static float Exponentials(float* x, int columns, float maximum, float* terms)
+    {
+        TLanes shift = TLanes.Broadcast(maximum), total = TLanes.Zero;
+        int c = 0;
+        if (terms == null)
+        {
+            for (; c + Width <= columns; c += Width) total += LaneMath<TLanes>.Exp(TLanes.Load(x + c) - shift);
+        }
+        else
+        {
+            for (; c + Width <= columns; c += Width)
+            {
+                TLanes e = LaneMath<TLanes>.Exp(TLanes.Load(x + c) - shift);
+                total += e;
+                e.Store(terms + c);
+            }
+        }
+
+        if (c < columns)
+        {
+            TLanes e = First(LaneMath<TLanes>.Exp(TLanes.LoadFirst(x + c, columns - c) - shift), columns - c);
+            total += e;
+            if (terms != null) e.StoreFirst(terms + c, columns - c);
+        }
+
+        return TLanes.Sum(total);
     }
 
     /// <summary>The first lanes, the others 0.</summary>
@@ -155,43 +170,7 @@ sealed unsafe class CpuEmbedding<TLanes>(CpuContext context) : IEmbeddingOperati
     {
         Require.Vector(total, 1);
         double sum = 0;
-        for (int row = 0; row < x.Rows; row++) sum += FixedSum.Of(x.Row<float>(row), squares: false);
+        for (int row = 0; row < x.Rows; row++) sum += FixedSum.Of(context.Threads, F32(x) + (row * x.RowStride), x.Columns, squares: false);
         FixedSum.Store(total, factor * sum, accumulate);
-    }
-}
-
-/// <summary>Sums in double in one order: blocks of 4096 in four interleaved chains, blocks ascending.</summary>
-static class FixedSum
-{
-    const int Block = 4096;
-
-    public static double Of(ReadOnlySpan<float> x, bool squares)
-    {
-        double total = 0;
-        for (int start = 0; start < x.Length; start += Block)
-        {
-            ReadOnlySpan<float> block = x.Slice(start, Math.Min(Block, x.Length - start));
-            double s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-            int i = 0;
-            for (; i + 4 <= block.Length; i += 4)
-            {
-                (double a, double b, double c, double d) = (block[i], block[i + 1], block[i + 2], block[i + 3]);
-                s0 += squares ? a * a : a;
-                s1 += squares ? b * b : b;
-                s2 += squares ? c * c : c;
-                s3 += squares ? d * d : d;
-            }
-
-            for (; i < block.Length; i++) s0 += squares ? (double)block[i] * block[i] : block[i];
-            total += s0 + s1 + (s2 + s3);
-        }
-
-        return total;
-    }
-
-    public static void Store(Tensor total, double value, bool accumulate)
-    {
-        if (total.DType == DType.F64) total.AsSpan<double>()[0] = (accumulate ? total.AsSpan<double>()[0] : 0) + value;
-        else total.AsSpan<float>()[0] = (float)((accumulate ? total.AsSpan<float>()[0] : 0) + value);
     }
 }

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Hadal.Tensors.Cpu.Lanes;
 using Hadal.Tensors.Operations;
 using Hadal.Tensors.Operations.Checks;
@@ -30,8 +31,9 @@ sealed unsafe class CpuOptimizer<TLanes>(CpuContext context) : IOptimizerOperati
     public void SumOfSquares(Tensor x, Tensor sum, bool accumulate)
     {
         Require.Vector(sum, 1);
+        Require.That(x.DType == DType.F32, $"The cpu backend sums squares of F32; {x} was given.");
         double squares = 0;
-        for (int row = 0; row < x.Rows; row++) squares += FixedSum.Of(x.Row<float>(row), squares: true);
+        for (int row = 0; row < x.Rows; row++) squares += FixedSum.Of(context.Threads, x.Pointer<float>() + (row * x.RowStride), x.Columns, squares: true);
         FixedSum.Store(sum, squares, accumulate);
     }
 
@@ -44,7 +46,7 @@ sealed unsafe class CpuOptimizer<TLanes>(CpuContext context) : IOptimizerOperati
         {
             Master = F32(master), Gradient = F32(gradient), First = Moment(firstMoment), Second = Moment(secondMoment), FirstBFloat16 = firstMoment.DType == DType.BF16,
             SecondBFloat16 = secondMoment.DType == DType.BF16, Length = master.Length, Rate = (float)s[0], Clip = (float)s[2], Beta1 = (float)parameters.Beta1,
-            Beta2 = (float)parameters.Beta2, Correction1 = (float)(1 - Math.Pow(parameters.Beta1, s[1])), Correction2 = (float)(1 - Math.Pow(parameters.Beta2, s[1])),
+            Beta2 = (float)parameters.Beta2, Correction1 = (float)(1 / (1 - Math.Pow(parameters.Beta1, s[1]))), Correction2 = (float)(1 / (1 - Math.Pow(parameters.Beta2, s[1]))),
             Epsilon = (float)parameters.Epsilon, Decay = (float)parameters.WeightDecay,
         };
         job.Parts = (int)Math.Clamp(job.Length / 16384, 1, context.Threads.Count * 4);
@@ -61,20 +63,38 @@ sealed unsafe class CpuOptimizer<TLanes>(CpuContext context) : IOptimizerOperati
     {
         var job = (Job*)context;
         (int first, int end) = CpuThreads.Part(checked((int)job->Length), part, job->Parts, Width);
-        TLanes rate = TLanes.Broadcast(job->Rate), clip = TLanes.Broadcast(job->Clip), beta1 = TLanes.Broadcast(job->Beta1), beta2 = TLanes.Broadcast(job->Beta2);
-        TLanes rest1 = TLanes.Broadcast(1 - job->Beta1), rest2 = TLanes.Broadcast(1 - job->Beta2), correction1 = TLanes.Broadcast(job->Correction1);
-        TLanes correction2 = TLanes.Broadcast(job->Correction2), epsilon = TLanes.Broadcast(job->Epsilon), decay = TLanes.Broadcast(job->Decay);
-        for (int i = first; i < end; i += Width)
+        int i = first;
+        if (job->FirstBFloat16 && job->SecondBFloat16)
+        {
+            ushort* firsts = (ushort*)job->First, seconds = (ushort*)job->Second;
+            for (; i + Width <= end; i += Width)
+            {
+                TLanes m = TLanes.LoadBFloat16(firsts + i), v = TLanes.LoadBFloat16(seconds + i);
+                Update(job, TLanes.Load(job->Gradient + i), TLanes.Load(job->Master + i), ref m, ref v).Store(job->Master + i);
+                m.StoreBFloat16(firsts + i);
+                v.StoreBFloat16(seconds + i);
+            }
+        }
+
+        for (; i < end; i += Width)
         {
             int count = Math.Min(Width, end - i);
-            TLanes g = clip * TLanes.LoadFirst(job->Gradient + i, count), w = TLanes.LoadFirst(job->Master + i, count);
-            TLanes m = TLanes.Fma(beta1, LoadMoment(job->First, job->FirstBFloat16, i, count), rest1 * g);
-            TLanes v = TLanes.Fma(beta2, LoadMoment(job->Second, job->SecondBFloat16, i, count), rest2 * g * g);
-            TLanes direction = m / correction1 / (TLanes.Sqrt(v / correction2) + epsilon);
-            TLanes.FmaNegated(rate, TLanes.Fma(decay, w, direction), w).StoreFirst(job->Master + i, count);
+            TLanes m = LoadMoment(job->First, job->FirstBFloat16, i, count), v = LoadMoment(job->Second, job->SecondBFloat16, i, count);
+            Update(job, TLanes.LoadFirst(job->Gradient + i, count), TLanes.LoadFirst(job->Master + i, count), ref m, ref v).StoreFirst(job->Master + i, count);
             StoreMoment(m, job->First, job->FirstBFloat16, i, count);
             StoreMoment(v, job->Second, job->SecondBFloat16, i, count);
         }
+    }
+
+    /// <summary>The new master value; the moments are replaced by theirs, not yet rounded.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    static TLanes Update(Job* job, TLanes gradient, TLanes master, ref TLanes m, ref TLanes v)
+    {
+        TLanes g = TLanes.Broadcast(job->Clip) * gradient;
+        m = TLanes.Fma(TLanes.Broadcast(job->Beta1), m, TLanes.Broadcast(1 - job->Beta1) * g);
+        v = TLanes.Fma(TLanes.Broadcast(job->Beta2), v, TLanes.Broadcast(1 - job->Beta2) * g * g);
+        TLanes direction = m * TLanes.Broadcast(job->Correction1) / (TLanes.Sqrt(v * TLanes.Broadcast(job->Correction2)) + TLanes.Broadcast(job->Epsilon));
+        return TLanes.FmaNegated(TLanes.Broadcast(job->Rate), TLanes.Fma(TLanes.Broadcast(job->Decay), master, direction), master);
     }
 
     static TLanes LoadMoment(void* moment, bool bfloat16, int i, int count)

@@ -14,8 +14,8 @@ sealed unsafe class CpuRouting<TLanes>(CpuContext context) : IRoutingOperations
 
     struct Job
     {
-        public float* A, B, C;
-        public long StrideA, StrideC;
+        public float* A, B, C, D;
+        public long StrideA, StrideB, StrideC, StrideD;
         public int* Chosen, Places;
         public int Rows, Columns, TopK, Parts;
         public bool Accumulate;
@@ -146,27 +146,38 @@ sealed unsafe class CpuRouting<TLanes>(CpuContext context) : IRoutingOperations
     public void GateBackward(Tensor dWeights, Tensor dScores, Tensor scores, Tensor experts, GateParameters parameters, Tensor dLogits)
     {
         RoutingChecks.GateBackward(dWeights, dScores, scores, experts, parameters, dLogits);
-        float* dWeight = F32(dWeights), score = F32(scores), dScore = dScores.IsEmpty ? null : F32(dScores), dLogit = F32(dLogits);
-        int topK = parameters.TopK, count = parameters.Experts;
-        int* chosen = experts.Pointer<int>();
-        for (int t = 0; t < scores.Rows; t++)
+        var job = new Job
         {
-            float* s = score + (t * scores.RowStride), g = dLogit + (t * dLogits.RowStride), w = dWeight + (t * dWeights.RowStride);
-            int* places = chosen + ((long)t * topK);
-            if (dScore == null) new Span<float>(g, count).Clear();
-            else new ReadOnlySpan<float>(dScore + (t * dScores.RowStride), count).CopyTo(new Span<float>(g, count));
-            float sum = 1e-20f, weighted = 0, scale = (float)parameters.RoutedScale;
+            A = F32(dWeights), StrideA = dWeights.RowStride, B = dScores.IsEmpty ? null : F32(dScores), StrideB = dScores.RowStride, C = F32(dLogits), StrideC = dLogits.RowStride,
+            D = F32(scores), StrideD = scores.RowStride, Chosen = experts.Pointer<int>(), Rows = scores.Rows, Columns = parameters.Experts, TopK = parameters.TopK, Gate = parameters,
+        };
+        Run(ref job, &GateBackwardBody, (long)job.Rows * job.Columns * 8);
+    }
+
+    static void GateBackwardBody(void* context, int part)
+    {
+        var job = (Job*)context;
+        int topK = job->TopK, count = job->Columns;
+        bool softmax = job->Gate.Scoring == GateScoring.Softmax;
+        float scale = (float)job->Gate.RoutedScale;
+        (int first, int end) = CpuThreads.Part(job->Rows, part, job->Parts);
+        for (int t = first; t < end; t++)
+        {
+            float* s = job->D + (t * job->StrideD), g = job->C + (t * job->StrideC), w = job->A + (t * job->StrideA);
+            int* places = job->Chosen + ((long)t * topK);
+            if (job->B == null) new Span<float>(g, count).Clear();
+            else new ReadOnlySpan<float>(job->B + (t * job->StrideB), count).CopyTo(new Span<float>(g, count));
+            float sum = 1e-20f, weighted = 0;
             for (int k = 0; k < topK; k++)
             {
                 sum += s[places[k]];
                 weighted += w[k] * s[places[k]];
             }
 
-            for (int k = 0; k < topK; k++) g[places[k]] += scale * (parameters.Normalize ? (w[k] - (weighted / sum)) / sum : w[k]);
+            for (int k = 0; k < topK; k++) g[places[k]] += scale * (job->Gate.Normalize ? (w[k] - (weighted / sum)) / sum : w[k]);
             float mean = 0;
-            if (parameters.Scoring == GateScoring.Softmax)
-                for (int e = 0; e < count; e++) mean += g[e] * s[e];
-            for (int e = 0; e < count; e++) g[e] = s[e] * (parameters.Scoring == GateScoring.Softmax ? g[e] - mean : g[e] * (1 - s[e]));
+            for (int e = 0; softmax && e < count; e++) mean += g[e] * s[e];
+            for (int e = 0; e < count; e++) g[e] = s[e] * (softmax ? g[e] - mean : g[e] * (1 - s[e]));
         }
     }
 
@@ -175,40 +186,62 @@ sealed unsafe class CpuRouting<TLanes>(CpuContext context) : IRoutingOperations
         RoutingChecks.BalanceLoss(scores, sequences, parameters, loss, dScores);
         ReadOnlySpan<int> offsets = sequences.AsSpan<int>();
         AttentionChecks.SequenceOffsets(offsets, scores.Rows);
-        int experts = parameters.Experts, topK = parameters.TopK;
-        float* score = F32(scores), gradient = dScores.IsEmpty ? null : F32(dScores), frequency = CpuScratch.Floats(experts);
-        int* top = stackalloc int[topK];
-        double total = 0;
-        for (int s = 0; s + 1 < offsets.Length; s++)
+        int count = offsets.Length - 1;
+        double* losses = (double*)CpuScratch.Floats(2L * Math.Max(count, 1));
+        var job = new BalanceJob
         {
-            int tokens = offsets[s + 1] - offsets[s];
-            new Span<float>(frequency, experts).Clear();
-            for (int t = offsets[s]; t < offsets[s + 1]; t++)
-            {
-                SelectLargest(score + (t * scores.RowStride), experts, top, topK);
-                for (int k = 0; k < topK; k++) frequency[top[k]]++;
-            }
+            Scores = F32(scores), StrideScores = scores.RowStride, Gradients = dScores.IsEmpty ? null : F32(dScores), StrideGradients = dScores.RowStride,
+            Sequences = sequences.Pointer<int>(), Experts = parameters.Experts, TopK = parameters.TopK, Factor = weight * alpha, Losses = losses,
+        };
+        context.Threads.Run(count, &BalanceBody, &job);
+        double total = 0;
+        for (int s = 0; s < count; s++) total += losses[s];
+        loss.AsSpan<float>()[0] = (float)total;
+    }
 
-            for (int e = 0; e < experts; e++) frequency[e] *= (float)((double)experts / topK / tokens);
-            double factor = weight * alpha / tokens;
-            for (int t = offsets[s]; t < offsets[s + 1]; t++)
-            {
-                float* row = score + (t * scores.RowStride);
-                double sum = 0, weighted = 0;
-                for (int e = 0; e < experts; e++)
-                {
-                    sum += row[e];
-                    weighted += (double)frequency[e] * row[e];
-                }
+    struct BalanceJob
+    {
+        public float* Scores, Gradients;
+        public long StrideScores, StrideGradients;
+        public int* Sequences;
+        public int Experts, TopK;
+        public double Factor;
+        public double* Losses;
+    }
 
-                total += factor * weighted / sum;
-                if (gradient == null) continue;
-                float* g = gradient + (t * dScores.RowStride);
-                for (int e = 0; e < experts; e++) g[e] = (float)(factor * (frequency[e] - (weighted / sum)) / sum);
-            }
+    /// <summary>One sequence: its loss and gradients; tokens ascending.</summary>
+    static void BalanceBody(void* context, int sequence)
+    {
+        var job = (BalanceJob*)context;
+        int experts = job->Experts, first = job->Sequences[sequence], end = job->Sequences[sequence + 1];
+        float* frequency = stackalloc float[experts];
+        int* top = stackalloc int[job->TopK];
+        new Span<float>(frequency, experts).Clear();
+        for (int t = first; t < end; t++)
+        {
+            SelectLargest(job->Scores + (t * job->StrideScores), experts, top, job->TopK);
+            for (int k = 0; k < job->TopK; k++) frequency[top[k]]++;
         }
 
-        loss.AsSpan<float>()[0] = (float)total;
+        for (int e = 0; e < experts; e++) frequency[e] *= (float)((double)experts / job->TopK / (end - first));
+        double factor = job->Factor / (end - first), total = 0;
+        for (int t = first; t < end; t++)
+        {
+            float* row = job->Scores + (t * job->StrideScores);
+            double sum = 0, weighted = 0;
+            for (int e = 0; e < experts; e++)
+            {
+                sum += row[e];
+                weighted += (double)frequency[e] * row[e];
+            }
+
+            total += factor * weighted / sum;
+            if (job->Gradients == null) continue;
+            float* g = job->Gradients + (t * job->StrideGradients);
+            for (int e = 0; e < experts; e++) g[e] = (float)(factor * (frequency[e] - (weighted / sum)) / sum);
+        }
+
+        job->Losses[sequence] = total;
     }
 
     public void Plan(Tensor experts, int expertCount, int alignment, Tensor counts, Tensor offsets, Tensor rowToken, Tensor tokenRow)

@@ -20,6 +20,12 @@ public sealed class Head
         _hidden = shape.Hidden;
     }
 
+    /// <summary>
+    /// [count, vocabulary]; rows lie a cache line further apart than they are long, because vocabularies like powers of two and caches put rows 4 KiB apart
+    /// into the same few places.
+    /// </summary>
+    Tensor Slice(ChunkContext chunk, int count) => chunk.Temporary(count, _vocabulary + 16).SliceColumns(0, _vocabulary);
+
     int SliceRows => Math.Max(1, SliceElements / _vocabulary);
 
     /// <summary>logits = normed·Wᵀ. normed [tokens, hidden], logits [tokens, vocabulary].</summary>
@@ -32,7 +38,7 @@ public sealed class Head
         {
             int count = Math.Min(SliceRows, normed.Rows - start);
             ArenaMark mark = chunk.Scratch.Mark();
-            Tensor logits = chunk.Temporary(count, _vocabulary);
+            Tensor logits = Slice(chunk, count);
             Logits(chunk, normed.Slice(start, count), logits);
             chunk.Operations.Embedding.CrossEntropy(logits, targets.Slice(start, count), 1, losses.Slice(start, count), default);
             chunk.Scratch.Release(mark);
@@ -50,7 +56,7 @@ public sealed class Head
         {
             int count = Math.Min(SliceRows, normed.Rows - start);
             ArenaMark mark = chunk.Scratch.Mark();
-            Tensor logits = chunk.Temporary(count, _vocabulary);
+            Tensor logits = Slice(chunk, count);
             Tensor rows = normed.Slice(start, count);
             Logits(chunk, rows, logits);
             ops.Embedding.CrossEntropy(logits, targets.Slice(start, count), weight, losses.Slice(start, count), logits);

@@ -86,7 +86,7 @@ sealed unsafe class MatrixPlanner : IDisposable
     /// eight-way caches of 32 KiB go) and are read often enough to pay for the copy.
     /// </summary>
     bool PacksRows(in MatrixTask task) =>
-        task.AStep == 1 && task.ARow % 1024 == 0 && task.Rows >= _batch.Kernels->RowsPerPanel && task.Columns >= 8 * _batch.Kernels->ColumnsPerPanel;
+        task.AStep == 1 && task.ARow % 1024 == 0 && task.Rows >= _batch.Kernels->RowsPerPanel && task.Columns >= 16 * _batch.Kernels->ColumnsPerPanel;
 
     /// <summary>Columns are read where they lie, unless the last panel is not full, steps are far apart, or many row panels read them.</summary>
     bool PacksColumns(in MatrixTask task) =>

@@ -42,6 +42,7 @@ public static class GradientCases
         yield return Dense(300, 70 + 2, 128 * 5, balanced with { Cluster = 2, TensorEpilogue = true }, CaseValues.Normal, 26);
         yield return Dense(260, 64, 128 * 5, new Fp8GradientConfig { TileN = 64, Stages = 2, TensorEpilogue = true, Balanced = true }, CaseValues.Normal, 27);
         yield return Grouped(80, 40, [512, 0, 128, 1024], balanced with { TensorEpilogue = true }, 28);
+        yield return Dense(200, 40, 272, new Fp8GradientConfig { TileN = 32, Stages = 2, KeepsScales = true }, CaseValues.Normal, 30);
         yield return Dense(100, 70, 400, small with { Promotion = GradientPromotion.ColumnFirst }, CaseValues.Outliers, 29);
     }
 
@@ -74,6 +75,8 @@ public static class GradientCases
         yield return boxes with { Promotion = GradientPromotion.ColumnFirst, LateEpilogue = false };
         yield return boxes with { RasterGroup = 8 };
         yield return boxes with { TileN = 96 };
+        yield return boxes with { TileN = 96, KeepsScales = true };
+        yield return boxes with { KeepsScales = true, LateEpilogue = false };
         yield return boxes with { Stages = 4, TensorEpilogue = false };
         yield return boxes with { Stages = 4, Cluster = 2, TensorEpilogue = false };
         yield return boxes with { Warpgroups = 3, Waves = 1, Stages = 4, TensorEpilogue = false };

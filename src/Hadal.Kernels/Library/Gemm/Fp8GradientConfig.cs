@@ -112,6 +112,9 @@ public sealed record Fp8GradientConfig
     /// <summary>Groups of 8 columns whose scales are read while the product is made; the others are read during promotion.</summary>
     public int ScalesAhead { get; init; }
 
+    /// <summary>The scales of columns are read once a stage and kept for the second wave.</summary>
+    public bool KeepsScales { get; init; }
+
     /// <summary>In which order a chunk's product meets its scales.</summary>
     public GradientPromotion Promotion { get; init; }
 
@@ -156,5 +159,5 @@ public sealed record Fp8GradientConfig
 
     /// <summary>A short name: what log lines and kernel names say.</summary>
     public override string ToString() =>
-        $"{Warpgroups}x{Waves}x64x{TileN}_s{Stages}_c{Cluster}_g{RasterGroup}_a{ScalesAhead}{(ScaleOrder == ColumnScaleOrder.Interleaved ? "_i" : "")}{(Promotion == GradientPromotion.ColumnFirst ? "_cf" : "")}{(LateEpilogue ? "_late" : "")}{(Balanced ? "_balanced" : "")}{(TensorEpilogue ? "_tma" : "")}{(Omits == GradientOmission.Nothing ? "" : "_without_" + Omits)}";
+        $"{Warpgroups}x{Waves}x64x{TileN}_s{Stages}_c{Cluster}_g{RasterGroup}_a{ScalesAhead}{(KeepsScales ? "_k" : "")}{(ScaleOrder == ColumnScaleOrder.Interleaved ? "_i" : "")}{(Promotion == GradientPromotion.ColumnFirst ? "_cf" : "")}{(LateEpilogue ? "_late" : "")}{(Balanced ? "_balanced" : "")}{(TensorEpilogue ? "_tma" : "")}{(Omits == GradientOmission.Nothing ? "" : "_without_" + Omits)}";
 }

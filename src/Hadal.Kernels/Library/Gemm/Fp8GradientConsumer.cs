@@ -84,11 +84,12 @@ sealed class Fp8GradientConsumer
     {
         (F32 Row, F32 Below)[] ahead = [];
         U32 columnScales = _columnScales.Value;
+        var columns = new F32[_groups][];
         for (int wave = 0; wave < _config.Waves; wave++)
         {
             PendingFragment pending = _scope.Multiply(_product, _slot[_a].Below(64 * _config.Warpgroups * wave), _slot[_b]);
             if (first && _config.LateEpilogue) LeavePrevious(wave);
-            var columns = new F32[_groups][];
+            if (wave == 0 || !_config.KeepsScales) columns = new F32[_groups][];
             for (int group = 0; group < Math.Min(_groups, _config.ScalesAhead); group++) Fetch(columns, group, columnScales);
             (F32 row, F32 below) = (_rowScale[wave].Value, _rowScaleBelow[wave].Value);
             SlotRelease? release = null;
@@ -105,7 +106,7 @@ sealed class Fp8GradientConsumer
             Fragment product = pending.Wait();
 
             // The scales of B's rows lie in the stage: it goes back once all of them are in registers.
-            bool readAll = _config.ScalesAhead >= _groups;
+            bool readAll = _config.ScalesAhead >= _groups || (_config.KeepsScales && _config.Waves > 1);
             if (readAll) release?.Release();
             for (int group = 0; group < _groups; group++)
             {

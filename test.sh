@@ -39,8 +39,9 @@ done
 export DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1 NO_COLOR=1
 passed=0 failed=0 skipped=0
 started=$SECONDS
-logs=artifacts/test-logs
-mkdir -p "$logs"
+logs=artifacts/test-logs reports=artifacts/test-reports
+rm -rf "$reports"
+mkdir -p "$logs" "$reports"
 
 finish() {
     printf '\n%s passed, %s failed, %s skipped\n' "$passed" "$failed" "$skipped"
@@ -157,7 +158,8 @@ run_program() {
     else
         filter=(--filter-trait "tier=$tier")
     fi
-    timeout --kill-after=10 1500 "artifacts/bin/$project/release/$project" "${filter[@]}" --no-ansi --progress off < /dev/null > "$log" 2>&1
+    timeout --kill-after=10 1500 "artifacts/bin/$project/release/$project" "${filter[@]}" --no-ansi --progress off \
+        --report-xunit-xml --report-xunit-xml-filename "$project.$tier.xml" --results-directory "$PWD/$reports" < /dev/null > "$log" 2>&1
     code=$?
     p=$(sed -n 's/^  succeeded: \([0-9]*\)$/\1/p' "$log" | tail -n 1)
     f=$(sed -n 's/^  failed: \([0-9]*\)$/\1/p' "$log" | tail -n 1)
@@ -194,6 +196,13 @@ for tier in "${tiers[@]}"; do
     done
     printf '  %-28s %5d passed %4d failed %4d skipped %6d s\n' "tier $tier" "$tier_passed" "$tier_failed" "$tier_skipped" "$((SECONDS - tier_started))"
 done
+
+# ---------------------------------------------------------------- the page that says what is proved
+
+partial=()
+[ ${#tiers[@]} -eq 1 ] && partial=(--partial)
+printf '\n'
+if ! artifacts/bin/Hadal.ConformancePage/release/Hadal.ConformancePage "${partial[@]}"; then failed=$((failed + 1)); else passed=$((passed + 1)); fi
 
 printf '\nWhole run: %s s.\n' "$((SECONDS - started))"
 finish

@@ -25,6 +25,13 @@ public sealed class OutsideProofTests
 
     [Theory]
     [MemberData(nameof(Cases))]
+    [Implements("V3 §2.1", "A decoder-only transformer of pre-norm blocks, a final RMSNorm and a head computes what the public implementation computes")]
+    [Implements("V3 §2.1.1", "Multi-head latent attention: keys and values of all heads come from one compressed latent, queries from another")]
+    [Implements("V3 §2.1.1", "One rotated key is shared by all heads and kept apart from the latent")]
+    [Implements("V3 §4.2", "RMSNorm also stands on both compressed latents, and not on the rotated key")]
+    [Implements("V3 §2.1.2", "DeepSeekMoE: shared experts see every token, routed experts only those sent to them")]
+    [Implements("V2 §3.1.2", "The softmax gate of DeepSeek-V2, greedy and group-limited, is computed as the public implementation does")]
+    [Implements("public checkpoints", "FP8 weights are their codes times weight_scale_inv over blocks of 128×128, cut at ragged edges")]
     public void Logits_loss_and_every_gradient_agree(string fixture, string backend)
     {
         string folder = Folder(fixture), expectedFile = Path.Combine(folder, "expected.safetensors");

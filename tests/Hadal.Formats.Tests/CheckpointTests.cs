@@ -17,6 +17,7 @@ public sealed class CheckpointTests
     [InlineData(1, 10)]
     [InlineData(300, 4)]
     [InlineData(1_000_000, 1)]
+    [Implements("public checkpoints", "Safetensors of the public layout are read, sharded or not")]
     public void Shards_are_written_and_read_again(long shardLength, int files)
     {
         using var directory = new TemporaryDirectory();

@@ -37,6 +37,7 @@ public sealed class ModelConfigurationTests
     }
 
     [Fact]
+    [Implements("V3 §4.2", "The published 671B configuration is read: 61 layers, hidden 7168, 256 routed experts of which 8 work, one shared, one MTP module")]
     public void The_published_shape_is_read_without_warnings()
     {
         List<string> warnings = [];
@@ -55,6 +56,7 @@ public sealed class ModelConfigurationTests
     }
 
     [Fact]
+    [Implements("V3 §1", "Parameters count as published: 671B in all, 37B at work for a token")]
     public void Parameters_are_counted_as_published()
     {
         ParameterCounts counts = Parse(V3).CountParameters();

@@ -11,6 +11,7 @@ public sealed class SafetensorsTests
     ];
 
     [Fact]
+    [Implements("public checkpoints", "Safetensors of the public layout are read, sharded or not")]
     public void The_fixture_of_the_public_library_is_read()
     {
         using Checkpoint checkpoint = Checkpoint.Open(Path.Combine(TestFiles.Fixtures, "base"));

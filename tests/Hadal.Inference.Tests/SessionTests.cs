@@ -20,6 +20,7 @@ public sealed class SessionTests
     [InlineData("base")]
     [InlineData("yarn")]
     [InlineData("noqlora")]
+    [Implements("V3 §2.1.1", "The expanded form (training) and the absorbed form (decoding) of attention agree")]
     public void Absorbed_and_expanded_attention_agree(string name)
     {
         using var backend = new CpuBackend();

@@ -34,6 +34,7 @@ public sealed class QuantizedModelTests
     [InlineData("fp8", 0.25)]
     [InlineData("fp8-block-gradients", 0.25)]
     [InlineData("fp8-per-tensor", 0.4)]
+    [Implements("V3 §3.3.1", "The products of projections run in FP8 in forward, input gradient and weight gradient, near the result of FP32")]
     public void Losses_and_gradients_stay_near_those_of_float32(string name, double limit)
     {
         // Dense, so that no token changes its expert by a rounding.
@@ -49,6 +50,7 @@ public sealed class QuantizedModelTests
     [InlineData("bf16")]
     [InlineData("fp8")]
     [InlineData("fp8-per-tensor")]
+    [Implements("architecture §8", "A run under fp32 or fp8 has the same bits for any number of threads and vector width")]
     public void Gradients_and_losses_have_the_same_bits_on_every_instruction_set_and_any_number_of_threads(string name)
     {
         Recipe recipe = Recipe.Find(name);
@@ -105,6 +107,10 @@ public sealed class QuantizedModelTests
     }
 
     [Fact]
+    [Implements("V3 §3.3.3", "The attention output is kept in a 12-bit E5M6 with power-of-two scales")]
+    [Implements("V3 §3.3.3", "The inputs of SwiGLU are kept in FP8 and its output is computed again")]
+    [Implements("V3 §3.3.3", "Inputs of the experts are kept and dispatched in FP8 with power-of-two scales")]
+    [Implements("V3 §3.2.3", "RMSNorm and the up-projections of attention are computed again in the backward")]
     public void Records_hold_what_the_recipe_says()
     {
         using var backend = new CpuBackend(new CpuOptions(1, InstructionSets.Best));

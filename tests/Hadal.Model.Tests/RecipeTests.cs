@@ -19,6 +19,9 @@ public sealed class RecipeTests
     }
 
     [Fact]
+    [Implements("V3 §3.3.1", "The products of projections run in FP8 in forward, input gradient and weight gradient, near the result of FP32")]
+    [Implements("V3 §3.3.2", "E4M3 for all operands, gradients included")]
+    [Implements("V3 §3.3.3", "Inputs of the experts are kept and dispatched in FP8 with power-of-two scales")]
     public void The_fp8_recipe_is_the_reports()
     {
         Recipe fp8 = Recipe.Fp8;

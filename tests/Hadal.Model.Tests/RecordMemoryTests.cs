@@ -9,6 +9,7 @@ public sealed class RecordMemoryTests
     [InlineData("fp32")]
     [InlineData("bf16")]
     [InlineData("fp8")]
+    [Implements("V3 §3.2.3", "What training keeps per token and layer is counted on the records that a step allocates")]
     public void Counted_bytes_are_those_a_chunk_takes(string name)
     {
         Recipe recipe = Recipe.Find(name);

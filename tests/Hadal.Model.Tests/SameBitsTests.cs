@@ -29,6 +29,7 @@ public sealed class SameBitsTests
     }
 
     [Fact]
+    [Implements("architecture §8", "A run under fp32 or fp8 has the same bits for any number of threads and vector width")]
     public void Gradients_and_losses_have_the_same_bits_on_every_instruction_set_and_any_number_of_threads()
     {
         float[] expected = Gradients(InstructionSet.Scalar, 1);

@@ -55,6 +55,7 @@ public sealed class TileQuantizerTests
 
     [Theory]
     [MemberData(nameof(Shapes))]
+    [Implements("V3 §3.3.2", "Activations are scaled in tiles of 1×128 by their current maximum")]
     public void Rows_equal_the_definition_and_come_back(int rows, int columns, int stride, ScaleKind kind)
     {
         float[] x = Matrix(rows, stride, 1);
@@ -83,6 +84,7 @@ public sealed class TileQuantizerTests
 
     [Theory]
     [MemberData(nameof(Shapes))]
+    [Implements("V3 §3.3.2", "Weights are scaled in blocks of 128×128 by their current maximum")]
     public void Blocks_equal_the_definition_and_come_back(int rows, int columns, int stride, ScaleKind kind)
     {
         float[] x = Matrix(rows, stride, 2);
@@ -123,6 +125,7 @@ public sealed class TileQuantizerTests
 
     [Theory]
     [MemberData(nameof(Shapes))]
+    [Implements("V3 §3.5.2", "For weight gradients tiles of 1×128 become tiles of 128×1 by dequantising, transposing and quantising again")]
     public void Retiling_is_dequantise_transpose_quantise(int rows, int columns, int stride, ScaleKind kind)
     {
         float[] x = Matrix(rows, stride, 4);
@@ -147,6 +150,7 @@ public sealed class TileQuantizerTests
     [InlineData(3, 128)]
     [InlineData(5, 301)]
     [InlineData(2, 255)]
+    [Implements("V3 §3.3.3", "The attention output is kept in a 12-bit E5M6 with power-of-two scales")]
     public void E5M6_rows_equal_the_definition_and_come_back(int rows, int columns)
     {
         float[] x = Matrix(rows, columns + 2, 5);
@@ -171,6 +175,7 @@ public sealed class TileQuantizerTests
     }
 
     [Fact]
+    [Implements("V3 §3.3.3", "Power-of-two scales are the smallest that hold the maximum")]
     public void Power_of_two_scales_are_the_smallest_that_hold_the_maximum()
     {
         for (int exponent = -13; exponent < 120; exponent++)

@@ -20,6 +20,7 @@ public sealed class BestFitPackerTests
     }
 
     [Fact]
+    [Implements("V3 §4.1", "Documents are packed into rows so that only those longer than a row are cut")]
     public void Every_token_is_in_one_row_and_only_long_documents_are_cut() =>
         Gen.Select(Gen.Int[0, 300].Array[0, 200], Gen.Int[1, 200]).Sample((lengths, rowLength) =>
         {

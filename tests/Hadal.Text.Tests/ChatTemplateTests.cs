@@ -37,6 +37,7 @@ public sealed class ChatTemplateTests
     }
 
     [Fact]
+    [Implements("chat template", "R1 forgets the reasoning of earlier answers")]
     public void R1_forgets_the_reasoning_of_earlier_answers()
     {
         ChatMessage[] messages = [User("x"), Assistant("<think>\na</think>b</think>\n\nc")];
@@ -97,6 +98,7 @@ public sealed class ChatTemplateTests
 
     [Fact]
     [Trait("tier", "full")]
+    [Implements("chat template", "Conversations are rendered as the published template renders them")]
     public void The_published_template_renders_the_same()
     {
         // Only conversations in which the published template has none of the faults named at ChatTemplate.

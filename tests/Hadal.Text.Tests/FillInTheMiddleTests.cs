@@ -17,6 +17,7 @@ public sealed class FillInTheMiddleTests
     }
 
     [Fact]
+    [Implements("V3 §4.1", "Fill-in-the-middle as prefix, suffix, middle, applied to a tenth of the documents before packing")]
     public void A_rearranged_document_is_prefix_suffix_middle()
     {
         // Draws: 0 (rearrange), then half, then a quarter of the 8+1 positions: cuts at 4 and 2.
@@ -46,6 +47,7 @@ public sealed class FillInTheMiddleTests
     }, iter: 1000);
 
     [Fact]
+    [Implements("V3 §4.1", "Fill-in-the-middle as prefix, suffix, middle, applied to a tenth of the documents before packing")]
     public void The_rate_is_kept_and_a_document_decides_for_itself()
     {
         var stage = new FillInTheMiddle(s_tokenizer, 0.1, Random);
@@ -84,6 +86,7 @@ public sealed class FillInTheMiddleTests
     }
 
     [Fact]
+    [Implements("V3 §4.1", "Some tokens that join punctuation and line ends are split at random in training")]
     public void Joined_punctuation_and_line_ends_are_taken_apart_at_the_rate()
     {
         Tokenizer tokenizer = TokenizerTrainer.Train([string.Join("x", Enumerable.Repeat("a.\n\n b);\n c!!\r\n d\n ", 50))], new() { VocabularySize = 320 });

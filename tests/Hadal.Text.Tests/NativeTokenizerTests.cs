@@ -12,6 +12,7 @@ public sealed class NativeTokenizerTests(ITestOutputHelper output)
     static readonly Lazy<Tokenizer> s_deepSeek = new(() => Tokenizer.Load(TokenizerOracle.DeepSeekPath));
 
     [Fact]
+    [Implements("V3 §4.1", "Ids equal those of the published tokenizer run by its native library")]
     public void DeepSeek_ids_and_decoded_texts_equal_the_native_ones()
     {
         List<TestDocuments.Document> documents = [.. TestDocuments.Generate(12_000), .. RepositoryTexts()];

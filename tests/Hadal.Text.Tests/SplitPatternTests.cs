@@ -32,6 +32,7 @@ public sealed class SplitPatternTests
     [InlineData(" \n \t\r\n x", " \n \t\r\n| x")]
     [InlineData("(foo)+==\r\n1", "(foo|)+==\r\n|1")]
     [InlineData("", "")]
+    [Implements("V3 §4.1", "A byte-level BPE whose splits are those of the published tokenizer")]
     public void DeepSeeks_splits(string text, string pieces) => Assert.Equal(pieces, string.Join('|', Split(PreTokenizer.DeepSeek, text)));
 
     [Fact]

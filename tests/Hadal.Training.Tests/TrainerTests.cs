@@ -17,6 +17,7 @@ public sealed class TrainerTests
 
     [Theory]
     [MemberData(nameof(TinyRuns.Backends), MemberType = typeof(TinyRuns))]
+    [Implements("public checkpoints", "A trained model is left in the public layout and loads again")]
     public void The_loss_falls_and_the_model_is_left_in_the_public_layout(string backendName)
     {
         using var folder = new TemporaryFolder();
@@ -42,6 +43,7 @@ public sealed class TrainerTests
 
     [Theory]
     [MemberData(nameof(TinyRuns.Backends), MemberType = typeof(TinyRuns))]
+    [Implements("architecture §8", "A run that was interrupted or killed ends with the same bits")]
     public void Interrupted_anywhere_and_continued_it_gives_the_same_bits(string backendName)
     {
         using var one = new TemporaryFolder();
@@ -161,6 +163,7 @@ public sealed class TrainerTests
     }
 
     [Fact]
+    [Implements("architecture §8", "A run that was interrupted or killed ends with the same bits")]
     public void Under_fp8_the_loss_falls_and_an_interrupted_run_ends_with_the_same_bits()
     {
         using var one = new TemporaryFolder();

@@ -41,6 +41,7 @@ public sealed class TensorCoreModelTests
     }
 
     [Fact]
+    [Implements("V3 §3.3.2", "Tensor cores keep about 14 bits when they add FP8 products; the model equals an H100 bit for bit")]
     public void The_model_equals_the_hardware_in_every_bit_of_every_output()
     {
         int outputs = 0;
@@ -60,6 +61,7 @@ public sealed class TensorCoreModelTests
 
     [Theory]
     [MemberData(nameof(Rivals))]
+    [Implements("V3 §3.3.2", "Tensor cores keep about 14 bits when they add FP8 products; the model equals an H100 bit for bit")]
     public void The_dump_refutes_every_rival(string hypothesis, TensorCoreAccumulation rival)
     {
         int differences = Dump.Tiles.Sum(tile => Outputs(tile, rival).Count(o => BitConverter.SingleToInt32Bits(o.Value) != BitConverter.SingleToInt32Bits(tile.D[(o.Row * tile.Columns) + o.Column])));
@@ -67,6 +69,7 @@ public sealed class TensorCoreModelTests
     }
 
     [Fact]
+    [Implements("V3 §3.3.2", "A loop that adds 32 an instruction stops growing at 16,384")]
     public void A_loop_that_adds_32_a_step_stops_growing_at_16384()
     {
         var model = new TensorCoreArithmetic();
@@ -77,6 +80,7 @@ public sealed class TensorCoreModelTests
     }
 
     [Fact]
+    [Implements("V3 §3.3.2", "Without promotion a product of depth 4096 errs by percents, with promotion every 128 by less than a thousandth")]
     public void Without_promotion_a_product_of_depth_4096_errs_by_percents_and_with_it_by_less_than_a_thousandth()
     {
         const int Depth = 4096, Size = 6;

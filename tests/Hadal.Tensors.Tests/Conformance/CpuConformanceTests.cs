@@ -17,6 +17,7 @@ public sealed class CpuConformanceTests
 
     [Theory]
     [MemberData(nameof(Settings))]
+    [Implements("V3 §3.3.2", "Products of 128 along the contraction are scaled and added in FP32 in one ascending order")]
     public void The_cpu_backend_agrees_with_the_reference(InstructionSet set, int threads)
     {
         using var backend = new CpuBackend(new CpuOptions(threads, set));

@@ -32,6 +32,7 @@ public sealed class ReferenceValueTests : IDisposable
     }
 
     [Fact]
+    [Implements("V3 §2.1.1", "Rotary embedding turns interleaved pairs of dimensions")]
     public void Rope_turns_a_pair_by_a_quarter()
     {
         Tensor y = _f.Zeros(1, 2);
@@ -50,6 +51,8 @@ public sealed class ReferenceValueTests : IDisposable
     }
 
     [Fact]
+    [Implements("V3 §2.1.2", "Gate scores are sigmoids; a bias for each expert takes part in the choice and not in the weights")]
+    [Implements("V3 §2.1.2", "Experts are chosen inside the best groups, a group being judged by its two best experts")]
     public void Gate_adds_the_bias_for_selection_only_and_keeps_whole_groups()
     {
         // Scores 0.9, 0.6, 0.5, 0.4 in two groups. The bias lifts the second group (0.5 + 0.4 + 2·0.4 > 0.9 + 0.6); weights use the scores alone.
@@ -62,6 +65,7 @@ public sealed class ReferenceValueTests : IDisposable
     }
 
     [Fact]
+    [Implements("V3 §2.1.2", "Experts of groups that were not kept cannot be chosen, whatever the biases")]
     public void Groups_left_out_are_minus_infinity_not_zero()
     {
         // All biased scores are negative: a mask of zero would choose experts of the group that was left out.
@@ -71,6 +75,7 @@ public sealed class ReferenceValueTests : IDisposable
     }
 
     [Fact]
+    [Implements("V3 §2.1.2", "The complementary balance loss looks at one sequence at a time")]
     public void Balance_loss_of_an_even_load_is_alpha()
     {
         Tensor loss = _f.Zeros(1);
@@ -83,6 +88,7 @@ public sealed class ReferenceValueTests : IDisposable
     }
 
     [Fact]
+    [Implements("V3 §2.1.2", "No token is dropped: every chosen pair of token and expert has its row")]
     public void Plan_sorts_rows_by_expert_then_token()
     {
         Tensor counts = _f.Integers(9, 9, 9), offsets = _f.Integers(9, 9, 9, 9), rowToken = _f.Integers(9, 9, 9, 9, 9, 9, 9, 9), tokenRow = _f.Integers(9, 9, 9, 9);
@@ -103,6 +109,7 @@ public sealed class ReferenceValueTests : IDisposable
     }
 
     [Fact]
+    [Implements("V3 §2.1.2", "After each step the bias of an expert moves by a fixed amount towards even load")]
     public void Bias_moves_by_the_sign_of_the_shortfall()
     {
         Tensor bias = Values([4], 0, 0, 0, 1);
@@ -111,6 +118,7 @@ public sealed class ReferenceValueTests : IDisposable
     }
 
     [Fact]
+    [Implements("V3 §4.2", "AdamW with decoupled decay")]
     public void First_AdamW_step_moves_by_the_learning_rate_against_the_sign()
     {
         Tensor master = Values([2], 1, -1), m = _f.Zeros(2), v = _f.Zeros(2);

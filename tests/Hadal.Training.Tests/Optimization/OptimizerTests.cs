@@ -21,6 +21,7 @@ public sealed class OptimizerTests
 
     [Theory]
     [MemberData(nameof(Trees))]
+    [Implements("architecture §8", "Gradients of micro-batches add along one fixed tree")]
     public void Gradients_add_along_the_fixed_tree(string backendName, int microBatches)
     {
         using IBackend backend = TinyRuns.Backend(backendName);
@@ -44,6 +45,7 @@ public sealed class OptimizerTests
 
     [Theory]
     [MemberData(nameof(TinyRuns.Backends), MemberType = typeof(TinyRuns))]
+    [Implements("V3 §4.2", "AdamW with decoupled decay")]
     public void Norms_are_not_decayed_and_selection_biases_are_not_touched(string backendName)
     {
         using IBackend backend = TinyRuns.Backend(backendName);
@@ -65,6 +67,8 @@ public sealed class OptimizerTests
 
     [Theory]
     [MemberData(nameof(TinyRuns.Backends), MemberType = typeof(TinyRuns))]
+    [Implements("V3 §4.2", "The global norm of the gradient is clipped to one")]
+    [Implements("V3 §3.3.3", "First and second moments are kept in BF16, master weights in FP32")]
     public void A_long_gradient_is_clipped_to_norm_one(string backendName)
     {
         using IBackend backend = TinyRuns.Backend(backendName);
@@ -73,6 +77,7 @@ public sealed class OptimizerTests
         Tensor gradient = model.Parameters.CreateBuffer(DType.F32);
         gradient.AsSpan<float>()[0] = 3;
         gradient.AsSpan<float>()[1] = 4;
+        Assert.Equal((DType.BF16, DType.BF16, DType.F32), (optimizer.FirstMoment.DType, optimizer.SecondMoment.DType, model.Parameters.Values.DType));
         double norm = optimizer.GradientNorm(backend.Operations, gradient);
         Assert.Equal(5, norm, 12);
         optimizer.Update(backend.Operations, gradient, norm, 0, 1);
@@ -84,6 +89,7 @@ public sealed class OptimizerTests
 
     [Theory]
     [MemberData(nameof(TinyRuns.Backends), MemberType = typeof(TinyRuns))]
+    [Implements("V3 §3.2.3", "A moving average of the weights is kept in CPU memory and updated beside the steps, without changing its result")]
     public void The_average_is_the_same_however_fast_the_step_is(string backendName)
     {
         const int Length = 100_003, Updates = 20;

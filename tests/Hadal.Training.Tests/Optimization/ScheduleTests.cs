@@ -17,6 +17,7 @@ public sealed class ScheduleTests
     [InlineData(1_463_000, 2.2e-5)]
     [InlineData(1_463_302, 7.3e-6)]
     [InlineData(Steps, 7.3e-6)]
+    [Implements("V3 §4.2", "Learning rate: linear warm-up, constant, cosine, constant, and the last smaller constant")]
     public void The_learning_rate_is_the_reports(long step, double expected) => Assert.Equal(expected, new LearningRateSchedule().At(step, Steps), expected * 1e-4);
 
     [Fact]
@@ -28,6 +29,7 @@ public sealed class ScheduleTests
     }
 
     [Fact]
+    [Implements("V3 §4.2", "The batch grows during the first part of the run")]
     public void The_batch_ramps_up_and_its_sum_is_exact()
     {
         var schedule = new BatchSchedule(2, 6, 0.5);
@@ -41,6 +43,7 @@ public sealed class ScheduleTests
     }
 
     [Fact]
+    [Implements("V3 §4.2", "The weights of the MTP loss (0.3, then 0.1) and of the bias updates (0.001, then 0) change once, as published")]
     public void Values_change_once()
     {
         var schedule = new StepSchedule(0.3, 0.1, 0.5);

@@ -49,6 +49,20 @@ public sealed class GradientTests
         Assert.True(result.Passed, result.Detail);
     }
 
+    [Theory]
+    [InlineData(7168, 4096, 1, "2x2x64x128_s3_c1_g16_a0_i_late_balanced_tma")]
+    [InlineData(2048, 7168, 16, "2x2x64x128_s3_c1_g16_a0_i_late_balanced_tma")]
+    [InlineData(100, 64, 1, "2x1x64x64_s6_c1_g16_a0_i_late_balanced_tma")]
+    [InlineData(40, 30, 1, "1x1x64x32_s6_c1_g16_a0_i_late_balanced")]
+    [InlineData(200, 36, 4, "2x2x64x64_s5_c1_g16_a0_i_late_balanced")]
+    public void A_shape_has_its_tile(int m, int n, int groups, string tile)
+    {
+        var shape = new GradientShape(m, n, groups == 1 ? GradientGrouping.Dense : GradientGrouping.AlongK, groups);
+        Fp8GradientConfig config = GemmChoice.ForGradient(shape);
+        Assert.Equal(tile, config.ToString());
+        Assert.True(Fp8GradientKernel.Build(shape, config).SharedBytes <= config.SharedBytes);
+    }
+
     [Fact]
     public void A_wrong_scale_is_noticed()
     {

@@ -46,7 +46,7 @@ public static class GradientCases
         yield return Dense(100, 70, 400, small with { Promotion = GradientPromotion.ColumnFirst }, CaseValues.Outliers, 29);
     }
 
-    /// <summary>The published shapes M×N×K, with the chosen configuration and its rivals; then one shape with parts of the kernel left out.</summary>
+    /// <summary>The published shapes M×N×K, with the chosen configuration and its rivals; four experts; then one shape with parts of the kernel left out.</summary>
     public static IEnumerable<KernelCase> Benchmarks()
     {
         foreach ((int m, int n, int k) in ((int, int, int)[])[(7168, 4096, 4096), (2048, 7168, 4096), (16384, 7168, 4096)])
@@ -55,6 +55,8 @@ public static class GradientCases
             foreach (Fp8GradientConfig config in Rivals()) yield return Dense(data, config, samples: 2048);
         }
 
+        var experts = new GradientShape(7168, 2048, GradientGrouping.AlongK, 4);
+        yield return Grouped(experts.M, experts.N, [3584, 4608, 4224, 3968], GemmChoice.ForGradient(experts), 1, samples: 2048);
         foreach (KernelCase diagnostic in Diagnostics()) yield return diagnostic;
     }
 
@@ -69,7 +71,7 @@ public static class GradientCases
 
     static IEnumerable<Fp8GradientConfig> Rivals()
     {
-        var boxes = new Fp8GradientConfig { Stages = 3, ScaleOrder = ColumnScaleOrder.Interleaved, Balanced = true, TensorEpilogue = true };
+        Fp8GradientConfig boxes = GemmChoice.ForGradient(new GradientShape(4096, 4096));
         yield return boxes;
         yield return boxes with { Promotion = GradientPromotion.ColumnFirst };
         yield return boxes with { Promotion = GradientPromotion.ColumnFirst, LateEpilogue = false };

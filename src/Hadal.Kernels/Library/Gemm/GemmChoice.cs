@@ -33,6 +33,27 @@ public static class GemmChoice
             ?? throw new ArgumentException($"{n} columns a head: a multiple of 32 is needed, so that tiles end with the head.", nameof(n));
     }
 
+    /// <summary>The tile of a weight gradient, whose column scales lie interleaved. K need not be known: balanced walks share the tiles of any K evenly.</summary>
+    public static Fp8GradientConfig ForGradient(GradientShape shape)
+    {
+        ArgumentNullException.ThrowIfNull(shape);
+        shape.Validate();
+        var config = new Fp8GradientConfig
+        {
+            Warpgroups = shape.M > 64 ? 2 : 1,
+            Waves = shape.M > 128 ? 2 : 1,
+            TileN = shape.N > 64 ? 128 : shape.N > 32 ? 64 : 32,
+            ScaleOrder = ColumnScaleOrder.Interleaved,
+            Balanced = true,
+            TensorEpilogue = shape.N % 4 == 0 && (shape.Groups == 1 || shape.M % 16 == 0),
+        };
+
+        // As many stages as fit, up to six.
+        int stages = 6;
+        while ((config with { Stages = stages }).SharedBytes > Ir.Kernel.MaximumSharedBytes) stages--;
+        return config with { Stages = stages };
+    }
+
     /// <summary>
     /// Clocks, roughly: turns of the device times the longer of multiplying a tile (2,048 products a clock) and bringing it (40 bytes a clock), plus what a tile costs at
     /// its ends.

@@ -5,6 +5,7 @@
 //   bench PREFIX,…                   times the library's benchmark cases
 //   cold FILE                        loads the kernels of a tune file: run twice, the second finds them compiled
 //   calibrate FILE                   runs the tensor core on chosen tiles and keeps what it gave
+//   instructions FILE                runs single instructions on chosen inputs and keeps what they gave
 using System.Globalization;
 using Hadal.Kernels.Device;
 
@@ -17,11 +18,12 @@ return args switch
     ["bench", var prefixes, ..] => Tuning.Benchmarks(prefixes, args.Skip(2).ToArray()),
     ["cold", var file] => Tuning.Cold(file),
     ["calibrate", var file] => Calibration.Run(file),
+    ["instructions", var file] => Instructions.Run(file),
     _ => Usage(),
 };
 
 static int Usage()
 {
-    Console.Error.WriteLine("dump FOLDER [TUNEFILE] | conformance [TIMES] [FILTER] | tune FILE [check] [sustained] [pdl] | bench PREFIX,… [same] | cold FILE | calibrate FILE");
+    Console.Error.WriteLine("dump FOLDER [TUNEFILE] | conformance [TIMES] [FILTER] | tune FILE [check] [sustained] [pdl] | bench PREFIX,… [same] | cold FILE | calibrate FILE | instructions FILE");
     return 2;
 }

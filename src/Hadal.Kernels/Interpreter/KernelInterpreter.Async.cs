@@ -315,9 +315,14 @@ public sealed partial class KernelInterpreter
             for (int i = 0; i < length; i++)
             {
                 int offset = i * bytes, at = Locate(first + row * 128 + (offset & ~15)) + (offset & 15);
-                values[row * length + i] = element == ElementType.E4M3
-                    ? new Numerics.E4M3(shared[at]).ToSingle()
-                    : new Numerics.BF16((ushort)(shared[at] | shared[at + 1] << 8)).ToSingle();
+                values[row * length + i] = element switch
+                {
+                    ElementType.E4M3 => new Numerics.E4M3(shared[at]).ToSingle(),
+                    ElementType.BF16 => new Numerics.BF16((ushort)(shared[at] | shared[at + 1] << 8)).ToSingle(),
+
+                    // TF32: the upper 19 bits.
+                    _ => BitConverter.UInt32BitsToSingle(SimulatedMemory.Word(shared.AsSpan(at)) & 0xFFFFE000),
+                };
             }
         }
 

@@ -56,7 +56,7 @@ public sealed record PackFragment(Value Result, FragmentRegisters Fragment, int 
 }
 
 /// <summary>
-/// One wgmma, issued by a warpgroup and done at an unknown later time: Fragment (+)= A[64, k] · B[columns, k]ᵀ, k = 32 bytes of elements, both K-major in shared
+/// One wgmma, issued by a warpgroup and done at an unknown later time: Fragment (+)= A[64, k] · B[columns, k]ᵀ, k = 32 bytes of elements (F32: the upper 19 bits, TF32), both K-major in shared
 /// memory with the 128-byte swizzle. ADescriptor and BDescriptor are low descriptor words (u32): address / 16 | 1 &lt;&lt; 16; Advance is added to both, in 16-byte units.
 /// </summary>
 /// <param name="Slots">Ring slots whose bytes it reads, for the verifier.</param>

@@ -94,7 +94,12 @@ public sealed partial class PtxPrinter
         string a = Descriptor(o.ADescriptor, o.Advance), b = Descriptor(o.BDescriptor, o.Advance);
         var registers = new string[o.Fragment.RegistersPerThread];
         for (int i = 0; i < registers.Length; i++) registers[i] = Element(o.Fragment, i);
-        (string shape, string types, string transposes) = o.Element == ElementType.E4M3 ? ("k32", "e4m3.e4m3", "") : ("k16", "bf16.bf16", ", 0, 0");
+        (string shape, string types, string transposes) = o.Element switch
+        {
+            ElementType.E4M3 => ("k32", "e4m3.e4m3", ""),
+            ElementType.BF16 => ("k16", "bf16.bf16", ", 0, 0"),
+            _ => ("k8", "tf32.tf32", ""),
+        };
         Line($"wgmma.mma_async.sync.aligned.m64n{o.Fragment.Columns}{shape}.f32.{types} {{{string.Join(", ", registers)}}}, {a}, {b}, {(o.Accumulate ? "%accumulate" : "%overwrite")}, 1, 1{transposes};");
     }
 

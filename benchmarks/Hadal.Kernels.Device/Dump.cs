@@ -14,7 +14,14 @@ static class Dump
         foreach (KernelCase one in cases)
         {
             Kernel kernel = one.Build();
-            File.WriteAllText(Path.Combine(folder, kernel.Name + ".ptx"), PtxPrinter.Print(kernel));
+            try
+            {
+                File.WriteAllText(Path.Combine(folder, kernel.Name + ".ptx"), PtxPrinter.Print(kernel));
+            }
+            catch (Verify.KernelVerificationException refused)
+            {
+                Console.WriteLine(refused.Message);
+            }
         }
 
         return 0;

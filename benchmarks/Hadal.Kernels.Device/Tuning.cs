@@ -13,9 +13,9 @@ static class Tuning
 {
     public static int Run(string file, string[] flags) => Run(Read(file), flags);
 
-    /// <summary>Times the library's own benchmark cases whose names begin with one of some words, separated by commas.</summary>
-    public static int Benchmarks(string prefixes, string[] flags) =>
-        Run(KernelCases.Benchmarks().Where(c => prefixes.Split(',').Any(p => c.Name.StartsWith(p, StringComparison.Ordinal))), flags);
+    /// <summary>Times the library's own benchmark cases that one of some filters, separated by commas, lets through: a name begins with its part before a star and contains the rest.</summary>
+    public static int Benchmarks(string filters, string[] flags) =>
+        Run(KernelCases.Benchmarks().Where(c => filters.Split(',').Select(f => f.Split('*')).Any(f => c.Name.StartsWith(f[0], StringComparison.Ordinal) && c.Name.Contains(f[^1], StringComparison.Ordinal))), flags);
 
     static int Run(IEnumerable<KernelCase> cases, string[] flags)
     {
@@ -54,7 +54,7 @@ static class Tuning
                 Console.WriteLine($"FAILED {one.Name}: {error.Message}");
                 if (error.IsSticky) return 1;
             }
-            catch (ArgumentException error)
+            catch (Exception error) when (error is ArgumentException or Verify.KernelVerificationException)
             {
                 Console.WriteLine($"REFUSED {one.Name}: {error.Message}");
             }

@@ -1,10 +1,11 @@
 """The peer of `hadal bench gemm`: cuBLASLt through PyTorch, measured as GraphTimer measures.
 
-usage: gemm.py [--fp8 MxNxK ...] [--wgrad MxNxK ...] [--bf16 MxNxK ...] [--json FILE]
+usage: gemm.py [--fp8 MxNxK ...] [--wgrad MxNxK ...] [--bf16 MxNxK ...] [--single] [--json FILE]
 
 Launches inside replayed CUDA graphs, inputs N(0, 1) on sets of buffers that together are four times the L2, a fill of memory ahead of each burst,
 medians: burst (11 replays of about 2 ms, each after 40 ms of rest) and sustained (the second half of 600 ms back to back).
 fp8: D bf16 = A e4m3 (1x128 scales) times B e4m3 transposed (128x128 scales); wgrad: both 1x128, D float32; bf16: `@`.
+--single: also single launches between events, each after 8 GB were filled, as published logs of other libraries do.
 """
 import argparse
 import json
@@ -74,7 +75,19 @@ def capture(runs, count):
     return graph
 
 
-def measure(make):
+def measure_single(runs, repetitions=30):
+    filled = torch.empty(8_000_000_000, dtype=torch.uint8, device="cuda")
+    marks = [torch.cuda.Event(enable_timing=True) for _ in range(2 * repetitions)]
+    for i in range(repetitions):
+        filled.zero_()
+        marks[2 * i].record()
+        runs[i % len(runs)]()
+        marks[2 * i + 1].record()
+    torch.cuda.synchronize()
+    return statistics.median(marks[2 * i].elapsed_time(marks[2 * i + 1]) * 1000 for i in range(repetitions))
+
+
+def measure(make, single):
     first, size = make()
     runs = [first] + [make()[0] for _ in range(max(2, -(-4 * L2 // size)) - 1)]
     for run in runs:
@@ -98,13 +111,14 @@ def measure(make):
     marks[replays].record()
     torch.cuda.synchronize()
     steady = [marks[i].elapsed_time(marks[i + 1]) / count * 1000 for i in range(replays // 2, replays)]
-    return statistics.median(bursts), statistics.median(steady), count
+    return statistics.median(bursts), statistics.median(steady), count, measure_single(runs) if single else None
 
 
 def main():
     parser = argparse.ArgumentParser()
     for kind in ("fp8", "wgrad", "bf16"):
         parser.add_argument("--" + kind, nargs="*", default=[])
+    parser.add_argument("--single", action="store_true")
     parser.add_argument("--json")
     options = parser.parse_args()
     torch.manual_seed(1)
@@ -115,13 +129,14 @@ def main():
             m, n, k = map(int, text.split("x"))
             make = {"fp8": lambda: fp8(m, n, k, 128), "wgrad": lambda: fp8(m, n, k, 1), "bf16": lambda: bf16(m, n, k)}[kind]
             try:
-                burst, steady, count = measure(make)
+                burst, steady, count, single = measure(make, options.single)
             except Exception as error:  # a shape or recipe that the library refuses is a result
                 print(f"{kind} {text}: refused: {str(error).splitlines()[0][:200]}", flush=True)
                 continue
             flop = 2 * m * n * k
-            rows.append({"kind": kind, "m": m, "n": n, "k": k, "burst_us": burst, "sustained_us": steady, "launches": count})
-            print(f"{kind} {text}: burst {burst:.2f} us {flop / burst / 1e6:.0f} TFLOP/s, sustained {steady:.2f} us {flop / steady / 1e6:.0f}", flush=True)
+            rows.append({"kind": kind, "m": m, "n": n, "k": k, "burst_us": burst, "sustained_us": steady, "launches": count, "single_us": single})
+            print(f"{kind} {text}: burst {burst:.2f} us {flop / burst / 1e6:.0f} TFLOP/s, sustained {steady:.2f} us {flop / steady / 1e6:.0f}"
+                  + (f", single {single:.2f} us {flop / single / 1e6:.0f}" if single else ""), flush=True)
             torch.cuda.empty_cache()
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:

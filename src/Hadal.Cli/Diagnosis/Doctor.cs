@@ -21,6 +21,7 @@ static class Doctor
         yield return new Check("threads", CheckState.Good, Machine.Processors.ToString());
         yield return Memory();
         yield return Disk();
+        foreach (Check gpu in Gpu.Examine()) yield return gpu;
         foreach (string name in Backends.Names) yield return Backend(name);
     }
 

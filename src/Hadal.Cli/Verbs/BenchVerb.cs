@@ -9,11 +9,13 @@ static class BenchVerb
 {
     public static Verb Create(Context context) =>
         new("bench", "Measures how fast this machine trains, decodes and multiplies.",
-            "hadal bench step --preset nano", "hadal bench decode --preset nano", "hadal bench matrix")
+            "hadal bench step --preset nano", "hadal bench decode --preset nano", "hadal bench matrix", "hadal bench gemm")
         {
             BenchStepVerb.Create(context),
             BenchDecodeVerb.Create(context),
             BenchMatrixVerb.Create(context),
+            BenchKernelsVerb.Gemm(context),
+            BenchKernelsVerb.Quantize(context),
         };
 
     /// <summary>Times by operation as lines: share, milliseconds per step, calls, GFLOP/s, kind. The rest is time outside operations.</summary>

@@ -25,6 +25,7 @@ public static class KernelCases
     /// <summary>The shapes that matter, with the library's choice of configuration and its rivals. Checked by samples.</summary>
     public static IEnumerable<KernelCase> Benchmarks() =>
     [
+        .. Fp8GemmCases.Benchmarks(),
         .. GradientCases.Benchmarks(),
         .. Bf16GemmCases.Benchmarks(),
         .. QuantizeCases.Benchmarks(),

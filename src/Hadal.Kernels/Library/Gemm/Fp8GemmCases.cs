@@ -63,6 +63,31 @@ static class Fp8GemmCases
         }
     }
 
+    /// <summary>The shapes of the models, with the tile that is chosen for a device of 132 multiprocessors. Checked by samples.</summary>
+    public static IEnumerable<KernelCase> Benchmarks()
+    {
+        const int multiprocessors = 132;
+        foreach (int m in new[] { 4096, 64, 128 })
+        {
+            foreach ((int n, int k) in new[] { (2112, 7168), (24576, 1536), (32768, 512), (7168, 16384), (4096, 7168), (7168, 2048) })
+                yield return Dense(m, n, k, GemmChoice.ForFp8(m, new GemmShape(n, k), multiprocessors), OperandKind.Normal, sampled: true);
+        }
+
+        yield return Dense(8192, 8192, 8192, GemmChoice.ForFp8(8192, new GemmShape(8192, 8192), multiprocessors), OperandKind.Normal, sampled: true);
+        foreach ((int[] sizes, int n, int k) in new (int[], int, int)[]
+        {
+            ([8448, 8320, 9088, 8448], 4096, 7168), ([8192, 7680, 8960, 8192], 7168, 2048),
+            ([4224, 4096, 4480, 4352, 4096, 4480, 4224, 4224], 4096, 7168), ([4864, 4736, 4992, 4736, 4864, 4736, 4992, 4736], 7168, 2048),
+        })
+        {
+            int[] offsets = [0, .. sizes.Select((_, i) => sizes.Take(i + 1).Sum())];
+            yield return Contiguous(offsets, n, k, GemmChoice.ForFp8(sizes.Sum() / sizes.Length, new GemmShape(n, k, GemmGrouping.Contiguous, sizes.Length), multiprocessors), OperandKind.Normal, sampled: true);
+        }
+
+        foreach (int[] counts in new int[][] { [1006], [540, 497], [300, 256, 281, 248] })
+            yield return Masked(counts, 4096, 4096, 7168, GemmChoice.ForFp8(counts.Sum() / counts.Length, new GemmShape(4096, 7168, GemmGrouping.Masked, counts.Length), multiprocessors), OperandKind.Normal, sampled: true);
+    }
+
     /// <summary>One product.</summary>
     public static KernelCase Dense(int m, int n, int k, GemmConfig config, OperandKind kind, bool sampled = false, Fp8Problem? problem = null)
     {

@@ -14,6 +14,55 @@ public static class GemmChoice
         new() { Warpgroups = 1, Waves = 1, TileN = 32, Stages = 8, LateEpilogue = false },
     ];
 
+    static readonly GemmConfig[] Fp8Candidates =
+    [
+        new(),
+        new() { Waves = 1, TileN = 192, Stages = 5 },
+        new() { Waves = 1, Stages = 6 },
+        .. Few(warpgroups: 2, [(96, 7), (64, 8), (56, 8), (32, 10), (16, 11)]),
+        .. Few(warpgroups: 1, [(128, 8), (96, 10), (64, 12), (56, 14), (48, 14), (32, 16), (16, 20)]),
+    ];
+
+    /// <summary>The tile of an FP8 product with scales of 1×128 and 128×128.</summary>
+    /// <param name="rows">Rows of the product, or rows a group is expected to have: the counts themselves are known on the device only.</param>
+    /// <param name="shape">Columns, length of the contraction and grouping.</param>
+    /// <param name="multiprocessors">Multiprocessors of the device.</param>
+    public static GemmConfig ForFp8(int rows, GemmShape shape, int multiprocessors)
+    {
+        ArgumentNullException.ThrowIfNull(shape);
+        ArgumentOutOfRangeException.ThrowIfLessThan(rows, 1);
+        GemmConfig best = Fp8Candidates.MinBy(c => Fp8Clocks(c, rows, shape, multiprocessors))!;
+
+        // Sharing rows of A saves power where products are long, and costs a wait for the peer at each end of a tile. Groups of few rows gain too: one group after
+        // the other, their tiles end together.
+        int columns = (shape.N + best.TileN - 1) / best.TileN, tileRows = (rows + best.TileM - 1) / best.TileM * shape.Groups;
+        bool grouped = shape.Grouping != GemmGrouping.Dense;
+        if (best.TileM >= 128 && best.TileN == 128 && columns % 2 == 0 && (long)tileRows * columns > multiprocessors && (shape.K >= 4096 || grouped)) best = best with { Cluster = 2 };
+        return best;
+    }
+
+    static IEnumerable<GemmConfig> Few(int warpgroups, (int Columns, int Stages)[] tiles) =>
+        tiles.Select(t => new GemmConfig { Warpgroups = warpgroups, Waves = 1, TileN = t.Columns, Stages = t.Stages });
+
+    /// <summary>
+    /// Clocks of a product, roughly: turns of the device times what one tile takes. A tile is bound by its products (4,096 a clock, with promotion a tenth less) or by
+    /// what a multiprocessor takes in (48 bytes a clock); at its ends it stores, and the first one waits for its copies. Where the whole product is bound by memory
+    /// (20 bytes a clock and multiprocessor), all tiles are equal and the ends decide.
+    /// </summary>
+    static double Fp8Clocks(GemmConfig config, int rows, GemmShape shape, int multiprocessors)
+    {
+        double tileRows = Math.Ceiling((double)rows / config.TileM) * shape.Groups, columns = Math.Ceiling((double)shape.N / config.TileN);
+        double turns = Math.Ceiling(tileRows * columns / multiprocessors);
+        double multiply = (double)config.TileM * config.TileN * shape.K / 3700;
+
+        // The wait for one product after the other: each chunk of a lone warpgroup takes at least some 250 clocks.
+        multiply = Math.Max(multiply, config.Waves * 250.0 * shape.K / 128);
+        double bring = (double)shape.K * (config.TileM + config.TileN) / 48;
+        double tile = Math.Max(multiply, bring) + 300 + config.TileM * config.TileN / 64.0;
+        double memory = ((double)rows * shape.K + (double)shape.Groups * shape.N * shape.K + 2.0 * rows * shape.N) / (13.0 * multiprocessors);
+        return Math.Max(turns * tile, memory) + turns * 100 + config.TileM * config.TileN / 32.0;
+    }
+
     /// <summary>The tile of a dense BF16 product.</summary>
     /// <param name="m">Rows.</param>
     /// <param name="n">Columns.</param>

@@ -86,6 +86,7 @@ static class Tuning
             string[] words = line.Split('#')[0].Split(' ', StringSplitOptions.RemoveEmptyEntries);
             if (words.Length < 2) continue;
             bool grouped = words[0] is "c" or "m";
+            OperandKind kind = words[^1] is "clipped" ? OperandKind.Clipped : OperandKind.Normal;
             int[] sizes = grouped ? [.. words[1].Split(',').Select(Whole)] : [];
             int[] shape = [.. words[grouped ? 2 : 0].Split('x').Select(Whole)];
             string[] tiles = words[grouped ? 3 : 1].Split('|');
@@ -95,12 +96,12 @@ static class Tuning
                 GemmConfig config = GemmConfig.Parse(tile);
                 yield return words[0] switch
                 {
-                    "c" => Fp8GemmCases.Contiguous(Offsets(sizes), shape[^2], shape[^1], config, OperandKind.Normal, sampled: true,
-                        problem ??= Fp8GemmCases.ContiguousProblem(Offsets(sizes), shape[^2], shape[^1], OperandKind.Normal, sampled: true)),
-                    "m" => Fp8GemmCases.Masked(sizes, shape[0], shape[^2], shape[^1], config, OperandKind.Normal, sampled: true,
-                        problem ??= Fp8GemmCases.MaskedProblem(sizes, shape[0], shape[^2], shape[^1], OperandKind.Normal, sampled: true)),
-                    _ => Fp8GemmCases.Dense(shape[0], shape[1], shape[2], config, OperandKind.Normal, sampled: true,
-                        problem ??= Fp8GemmCases.DenseProblem(shape[0], shape[1], shape[2], OperandKind.Normal, sampled: true)),
+                    "c" => Fp8GemmCases.Contiguous(Offsets(sizes), shape[^2], shape[^1], config, kind, sampled: true,
+                        problem ??= Fp8GemmCases.ContiguousProblem(Offsets(sizes), shape[^2], shape[^1], kind, sampled: true)),
+                    "m" => Fp8GemmCases.Masked(sizes, shape[0], shape[^2], shape[^1], config, kind, sampled: true,
+                        problem ??= Fp8GemmCases.MaskedProblem(sizes, shape[0], shape[^2], shape[^1], kind, sampled: true)),
+                    _ => Fp8GemmCases.Dense(shape[0], shape[1], shape[2], config, kind, sampled: true,
+                        problem ??= Fp8GemmCases.DenseProblem(shape[0], shape[1], shape[2], kind, sampled: true)),
                 };
             }
         }

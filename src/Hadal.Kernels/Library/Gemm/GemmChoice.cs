@@ -19,9 +19,29 @@ public static class GemmChoice
         new(),
         new() { Waves = 1, TileN = 192, Stages = 5 },
         new() { Waves = 1, Stages = 6 },
-        .. Few(warpgroups: 2, [(96, 7), (64, 8), (56, 8), (32, 10), (16, 11)]),
-        .. Few(warpgroups: 1, [(128, 8), (96, 10), (64, 12), (56, 14), (48, 14), (32, 16), (16, 20)]),
+        .. Few(new GemmConfig { Waves = 1 }, [(96, 7), (64, 8), (56, 8), (32, 10), (16, 11)]),
+        .. Few(new GemmConfig { Waves = 1, SplitK = 2, LateEpilogue = false }, [(96, 8), (64, 12), (56, 12), (48, 12), (32, 16), (16, 20)]),
+        .. Few(new GemmConfig { Warpgroups = 1, Waves = 1 }, [(96, 10), (64, 12), (56, 14), (48, 14), (32, 16), (16, 20)]),
+        .. Few(new GemmConfig { Warpgroups = 1, Waves = 1, Residency = 2 }, [(128, 4)]),
+        .. Few(new GemmConfig { Warpgroups = 1, Residency = 2, BlocksEach = 2 }, [(64, 4)]),
     ];
+
+    /// <summary>Few rows (up to 64, up to 128) of the models' shapes on 132 multiprocessors, as measured best: there a microsecond is a tenth, which no model predicts.</summary>
+    static readonly Dictionary<(int Rows, int Columns, int K), string> MeasuredFp8 = new()
+    {
+        [(64, 2112, 7168)] = "wg2w1n16s20c1g16k2",
+        [(64, 24576, 1536)] = "wg1w1n48s7c1g16r2b2late",
+        [(64, 32768, 512)] = "wg1w1n128s4c1g16r2b1late",
+        [(64, 7168, 16384)] = "wg2w1n56s12c1g16k2",
+        [(64, 4096, 7168)] = "wg2w1n32s16c1g16k2",
+        [(64, 7168, 2048)] = "wg1w1n32s8c1g16r2b2late",
+        [(128, 2112, 7168)] = "wg2w1n32s16c1g16k2",
+        [(128, 24576, 1536)] = "wg2w1n96s7c1g16late",
+        [(128, 32768, 512)] = "wg1w2n64s4c1g16r2b2late",
+        [(128, 7168, 16384)] = "wg2w1n56s8c1g16late",
+        [(128, 4096, 7168)] = "wg2w1n32s10c1g16late",
+        [(128, 7168, 2048)] = "wg2w1n64s8c1g16late",
+    };
 
     /// <summary>The tile of an FP8 product with scales of 1×128 and 128×128.</summary>
     /// <param name="rows">Rows of the product, or rows a group is expected to have: the counts themselves are known on the device only.</param>
@@ -31,6 +51,8 @@ public static class GemmChoice
     {
         ArgumentNullException.ThrowIfNull(shape);
         ArgumentOutOfRangeException.ThrowIfLessThan(rows, 1);
+        if (shape.Grouping == GemmGrouping.Dense && multiprocessors == 132 && rows <= 128 && MeasuredFp8.TryGetValue((rows <= 64 ? 64 : 128, shape.N, shape.K), out string? measured))
+            return GemmConfig.Parse(measured);
         GemmConfig best = Fp8Candidates.MinBy(c => Fp8Clocks(c, rows, shape, multiprocessors))!;
 
         // Sharing rows of A saves power where products are long, and costs a wait for the peer at each end of a tile. Groups of few rows gain too: one group after
@@ -41,26 +63,33 @@ public static class GemmChoice
         return best;
     }
 
-    static IEnumerable<GemmConfig> Few(int warpgroups, (int Columns, int Stages)[] tiles) =>
-        tiles.Select(t => new GemmConfig { Warpgroups = warpgroups, Waves = 1, TileN = t.Columns, Stages = t.Stages });
+    static IEnumerable<GemmConfig> Few(GemmConfig kind, (int Columns, int Stages)[] tiles) => tiles.Select(t => kind with { TileN = t.Columns, Stages = t.Stages });
 
     /// <summary>
     /// Clocks of a product, roughly: turns of the device times what one tile takes. A tile is bound by its products (4,096 a clock, with promotion a tenth less) or by
-    /// what a multiprocessor takes in (48 bytes a clock); at its ends it stores, and the first one waits for its copies. Where the whole product is bound by memory
-    /// (20 bytes a clock and multiprocessor), all tiles are equal and the ends decide.
+    /// what a multiprocessor takes in (48 bytes a clock); at its ends it stores. The whole is bound by memory (13 bytes a clock and multiprocessor, 15 for one
+    /// alone, the average of all turns); where that is the bound, all tiles are equal and what stands at the ends decides.
     /// </summary>
     static double Fp8Clocks(GemmConfig config, int rows, GemmShape shape, int multiprocessors)
     {
-        double tileRows = Math.Ceiling((double)rows / config.TileM) * shape.Groups, columns = Math.Ceiling((double)shape.N / config.TileN);
-        double turns = Math.Ceiling(tileRows * columns / multiprocessors);
+        if ((shape.K + 127) / 128 % config.SplitK != 0) return double.PositiveInfinity;
+        double tileRows = Math.Ceiling((double)rows / config.TileM), columns = Math.Ceiling((double)shape.N / config.TileN);
+        double tiles = tileRows * shape.Groups * columns, turns = Math.Ceiling(tiles / (multiprocessors * config.BlocksEach));
         double multiply = (double)config.TileM * config.TileN * shape.K / 3700;
 
-        // The wait for one product after the other: each chunk of a lone warpgroup takes at least some 250 clocks.
-        multiply = Math.Max(multiply, config.Waves * 250.0 * shape.K / 128);
+        // Wide tiles of few rows bring more for each product, which costs power (measured).
+        if (config.TileN > 128) multiply *= 1.06;
+
+        // A lone warpgroup waits for one product after the other: some 250 clocks a chunk.
+        multiply = Math.Max(multiply, config.Waves * 250.0 / config.SplitK * shape.K / 128);
         double bring = (double)shape.K * (config.TileM + config.TileN) / 48;
-        double tile = Math.Max(multiply, bring) + 300 + config.TileM * config.TileN / 64.0;
-        double memory = ((double)rows * shape.K + (double)shape.Groups * shape.N * shape.K + 2.0 * rows * shape.N) / (13.0 * multiprocessors);
-        return Math.Max(turns * tile, memory) + turns * 100 + config.TileM * config.TileN / 32.0;
+        double tile = config.BlocksEach * Math.Max(multiply, bring) + 300 + config.TileM * config.TileN / 64.0;
+
+        // Rows of tiles beside each other read B again, mostly from the cache.
+        double weights = (double)shape.Groups * shape.N * shape.K * (1 + 0.3 * (Math.Min(tileRows, 2) - 1));
+        double memory = ((double)rows * shape.Groups * shape.K + weights + 2.0 * rows * shape.Groups * shape.N)
+            / Math.Min(13.0 * multiprocessors, 15.0 * tiles / turns);
+        return Math.Max(turns * tile, memory) + turns * 100 + config.TileM * config.TileN / 32.0 + (config.ScaleBlocks > 1 ? 300 : 0);
     }
 
     /// <summary>The tile of a dense BF16 product.</summary>

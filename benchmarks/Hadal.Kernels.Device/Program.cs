@@ -4,6 +4,7 @@
 //   tune FILE                        lines "MxNxK tile|tile|…" (GemmConfig.Parse), "c G MxNxK …" contiguous and "m G MxNxK …" masked groups
 //   bench PREFIX,…                   times the library's benchmark cases
 //   cold FILE                        loads the kernels of a tune file: run twice, the second finds them compiled
+//   hand FILE MxNxK TILE BYTES       a hand-written PTX of the product beside the library's kernel, BYTES of shared memory
 //   calibrate FILE                   runs the tensor core on chosen tiles and keeps what it gave
 //   instructions FILE                runs single instructions on chosen inputs and keeps what they gave
 using System.Globalization;
@@ -17,6 +18,7 @@ return args switch
     ["tune", var file, ..] => Tuning.Run(file, args.Skip(2).ToArray()),
     ["bench", var prefixes, ..] => Tuning.Benchmarks(prefixes, args.Skip(2).ToArray()),
     ["cold", var file] => Tuning.Cold(file),
+    ["hand", var file, var shape, var tile, var shared] => Hand.Run(file, shape, tile, int.Parse(shared, NumberStyles.None, CultureInfo.InvariantCulture)),
     ["calibrate", var file] => Calibration.Run(file),
     ["instructions", var file] => Instructions.Run(file),
     _ => Usage(),

@@ -18,7 +18,7 @@ public sealed class DriverTests
     [Fact]
     public void Another_library_is_refused()
     {
-        Assert.SkipUnless(OperatingSystem.IsLinux(), "Needs a Linux system library; no GPU is involved.");
+        if (!OperatingSystem.IsLinux()) return;
         Assert.Contains("has no cuDriverGetVersion", CudaDriver.Examine("libm.so.6").Refusal, StringComparison.Ordinal);
     }
 

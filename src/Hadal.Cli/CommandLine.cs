@@ -23,6 +23,7 @@ static class CommandLine
             TokenizerVerb.Create(context),
             ConvertVerb.Create(context),
             BenchVerb.Create(context),
+            ExperimentVerb.Create(context),
             ConformanceVerb.Create(context),
             DoctorVerb.Create(context),
         };

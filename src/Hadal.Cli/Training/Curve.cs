@@ -50,6 +50,33 @@ static class Curve
 #endif
     }
 
+    /// <summary>Draws one line a series over steps 1, 2, …; false as <see cref="TryDraw(MetricsHistory, string, string)"/>.</summary>
+    public static bool TryDraw(IReadOnlyList<(string Name, double[] Values)> series, string title, string path)
+    {
+        if (series.Count == 0 || series[0].Values.Length < 2) return false;
+#if PLOTS
+        using var plot = new Plot();
+        string[] colors = ["#0b6e99", "#c2410c", "#4d7c0f", "#7e22ce", "#9aa5b1", "#b45309", "#be123c"];
+        for (int i = 0; i < series.Count; i++)
+        {
+            Scatter line = plot.Add.ScatterLine([.. Enumerable.Range(1, series[i].Values.Length).Select(x => (double)x)], series[i].Values, Color.FromHex(colors[i % colors.Length]));
+            line.LegendText = series[i].Name;
+            line.LineWidth = 1.5f;
+        }
+
+        plot.Title(title);
+        plot.XLabel("step");
+        plot.YLabel("nats per token");
+        plot.Grid.MajorLineColor = Color.FromHex("#e5e7eb");
+        plot.ShowLegend(Alignment.UpperRight);
+        plot.SavePng(path, 900, 500);
+        return true;
+#else
+        _ = (title, path);
+        return false;
+#endif
+    }
+
 #if PLOTS
     /// <summary>An exponential mean that forgets a step in about a fiftieth of the run.</summary>
     static double[] Smooth(IReadOnlyList<(long Step, double Loss)> losses)

@@ -20,23 +20,24 @@ public sealed class AdamWOptimizer
     /// <param name="parameters">The model's; F32.</param>
     /// <param name="constants">β1 0.9, β2 0.95, ε 1e-8, decay 0.1 in the report.</param>
     /// <param name="clip">Largest global norm of the gradient; 1.0 in the report. 0 means no clipping.</param>
-    public AdamWOptimizer(IBackend backend, ParameterSet parameters, AdamWParameters constants, double clip)
+    /// <param name="moments">Element type of the moments: BF16 as in the report, or F32 for comparison.</param>
+    public AdamWOptimizer(IBackend backend, ParameterSet parameters, AdamWParameters constants, double clip, DType moments = DType.BF16)
     {
         _parameters = parameters;
         _decayed = constants;
         _undecayed = constants with { WeightDecay = 0 };
         _clip = clip;
-        FirstMoment = parameters.CreateBuffer(DType.BF16);
-        SecondMoment = parameters.CreateBuffer(DType.BF16);
+        FirstMoment = parameters.CreateBuffer(moments);
+        SecondMoment = parameters.CreateBuffer(moments);
         TensorMemory memory = backend.Allocate(128);
         _sum = Tensor.View(memory, 0, DType.F64, 1);
         _state = Tensor.View(memory, 64, DType.F64, 4);
     }
 
-    /// <summary>m, BF16, flat.</summary>
+    /// <summary>m, flat.</summary>
     public Tensor FirstMoment { get; }
 
-    /// <summary>v, BF16, flat.</summary>
+    /// <summary>v, flat.</summary>
     public Tensor SecondMoment { get; }
 
     /// <summary>√Σg² over all parameters: double sums in a fixed tree per parameter, parameters in order.</summary>

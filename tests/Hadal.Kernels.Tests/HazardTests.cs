@@ -154,6 +154,20 @@ public sealed class HazardTests
     }
 
     [Fact]
+    public void A_lane_that_does_not_load_has_no_result()
+    {
+        Kernel Make(bool select) => KernelBuilder.Define("k", 32, k =>
+        {
+            U64 p = k.Pointer("p", ElementType.F32);
+            Predicate inside = k.Lane < 3;
+            F32 v = k.Load<F32>(p.At(k.Lane, 4), where: inside);
+            k.Store(p.At(k.Lane, 4), select ? inside.Select(v, k.Constant(0f)) : v);
+        });
+        Assert.True(float.IsNaN(BitConverter.UInt32BitsToSingle(Fine(Make(select: false), 128)[3])));
+        Assert.All(Fine(Make(select: true), 128), v => Assert.Equal(0u, v));
+    }
+
+    [Fact]
     public void Shared_memory_starts_unwritten()
     {
         Kernel Make(bool write) => KernelBuilder.Define("k", 32, k =>

@@ -23,6 +23,13 @@ public sealed class LadderTests
         }
     }
 
+    [Fact]
+    public void Promotion_keeps_the_product_right_under_the_tensor_cores_own_arithmetic()
+    {
+        CaseResult result = LadderRung.All[^1].Case("fp8", new MatrixShape(70, 40, 1040), 5).Interpret(1, Multiprocessors, new TensorCoreArithmetic());
+        Assert.True(result.Passed, result.Detail);
+    }
+
     [Theory]
     [MemberData(nameof(Names))]
     public void The_order_of_events_does_not_change_a_bit(string name)

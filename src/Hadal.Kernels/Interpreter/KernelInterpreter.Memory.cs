@@ -47,7 +47,14 @@ public sealed partial class KernelInterpreter
         int bytes = 4 * o.Loaded.Count;
         for (int lane = 0; lane < WarpState.Lanes; lane++)
         {
-            if (!Active(mask, lane, guard)) continue;
+            if (!Active(mask, lane, guard))
+            {
+                // A lane that does not load has no result: whoever uses it gets a NaN.
+                if ((mask >> lane & 1) != 0)
+                    for (int i = 0; i < o.Loaded.Count; i++) warp.Of(o.Loaded[i])[lane] = WarpState.Unset;
+                continue;
+            }
+
             Span<byte> data = Global(warp, o, addresses[lane] + (ulong)o.ByteOffset, bytes, bytes);
             for (int i = 0; i < o.Loaded.Count; i++) warp.Of(o.Loaded[i])[lane] = SimulatedMemory.Word(data[(4 * i)..]);
         }

@@ -56,13 +56,18 @@ sealed class WarpState
     public const int Lanes = 32;
     public const uint AllLanes = 0xFFFFFFFF;
 
+    /// <summary>What registers hold before anything is written to them: a NaN as a number, far outside as an address.</summary>
+    public const ulong Unset = 0xFFFFFFFF;
+
     public WarpState(BlockState block, int index, int agent, KernelLayout layout, int agents)
     {
         Block = block;
         Index = index;
         Agent = agent;
         Values = new ulong[layout.Values * Lanes];
+        Values.AsSpan().Fill(Unset);
         Variables = new ulong[layout.Variables * Lanes];
+        Variables.AsSpan().Fill(Unset);
         Fragments = new float[layout.Fragments.Length][];
         for (int i = 0; i < Fragments.Length; i++)
         {

@@ -247,19 +247,31 @@ public sealed class HazardTests
         Fine(Make(32), 128);
     }
 
-    /// <summary>Rungs of the ladder, how many of their operations order others, and how many of these wait for nothing: the first filling of a stage.</summary>
-    public static TheoryData<int, int, int> Ordered => new() { { 3, 3, 0 }, { 5, 2, 0 }, { 6, 2, 0 }, { 7, 6, 0 }, { 8, 9, 0 }, { 9, 15, 3 }, { 10, 9, 0 }, { 11, 9, 0 }, { 12, 9, 0 } };
-
     /// <summary>Mutation: without any one of the operations that order others, the run has a hazard. (Warp syncs after a divergent branch only bring the lanes together.)</summary>
     [Theory]
-    [MemberData(nameof(Ordered))]
-    public void No_ordering_operation_of_the_ladder_is_idle(int number, int expected, int firstFillings)
+    [InlineData(3, 3)]
+    [InlineData(5, 2)]
+    [InlineData(6, 2)]
+    [InlineData(7, 6)]
+    [InlineData(8, 9)]
+    [InlineData(10, 9)]
+    public void No_ordering_operation_of_the_ladder_is_idle(int number, int operations) => Mutate(number, operations, 0);
+
+    /// <summary>The rest, slower. Rung 9 fills its first stages ahead of the loop: those waits for a free stage wait for nothing.</summary>
+    [Theory]
+    [Trait("tier", "full")]
+    [InlineData(9, 15, 3)]
+    [InlineData(11, 9, 0)]
+    [InlineData(12, 9, 0)]
+    public void No_ordering_operation_of_the_upper_rungs_is_idle(int number, int operations, int firstFillings) => Mutate(number, operations, firstFillings);
+
+    static void Mutate(int number, int operations, int firstFillings)
     {
         LadderRung rung = LadderRung.All[number - 1];
         KernelCase launch = rung.Case("mutated", rung.IsVector ? new MatrixShape(5003) : new MatrixShape(140, 260, 320), 3);
         Kernel kernel = launch.Build();
         Operation[] ordering = [.. kernel.AllOperations().Where(o => o is NamedBarrier or FenceProxyAsync or WgmmaFence or WgmmaCommit or WgmmaWait or FenceBarrierInitialize or BarrierWait or BarrierArrive or BarrierExpect)];
-        Assert.Equal(expected, ordering.Length);
+        Assert.Equal(operations, ordering.Length);
         Operation[] idle = [.. ordering.Where(dropped => !Seeds.Any(seed => Fails(launch, Specimen.Edit(kernel, o => ReferenceEquals(o, dropped) ? [] : [o]), seed)))];
         Assert.True(idle.Length == firstFillings && idle.All(o => o is BarrierWait), $"{rung}: nothing is found without {string.Join(", ", idle.Select(o => $"'{o.Mnemonic}' of {o.Source}"))}.");
     }

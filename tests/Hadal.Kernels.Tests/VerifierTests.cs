@@ -9,12 +9,20 @@ namespace Hadal.Kernels.Tests;
 /// <summary>Every rule of the verifier: a kernel that breaks it, with the message it gives, and one that does not.</summary>
 public sealed class VerifierTests
 {
-    public static TheoryData<string> LibraryCases => [.. KernelCases.DeviceConformance().Concat(KernelCases.Benchmarks()).Select(c => c.Name)];
+    [Fact]
+    public void Kernels_of_the_library_verify()
+    {
+        // Many cases share a kernel.
+        var seen = new HashSet<string>(StringComparer.Ordinal);
+        foreach (Kernel kernel in KernelCases.DeviceConformance().Concat(KernelCases.Benchmarks()).Select(c => c.Build()))
+            if (!seen.Contains(kernel.Name) || kernel.Name.StartsWith("ladder", StringComparison.Ordinal))
+            {
+                seen.Add(kernel.Name);
+                Assert.True(KernelVerifier.Verify(kernel).Count == 0, $"{kernel.Name}: {string.Join(" ", KernelVerifier.Verify(kernel))}");
+            }
 
-    [Theory]
-    [MemberData(nameof(LibraryCases))]
-    public void Kernels_of_the_library_verify(string name) =>
-        Assert.Empty(KernelVerifier.Verify(KernelCases.DeviceConformance().Concat(KernelCases.Benchmarks()).First(c => string.Equals(c.Name, name, StringComparison.Ordinal)).Build()));
+        Assert.True(seen.Count > 50);
+    }
 
     [Fact]
     public void The_specimen_without_fault_verifies() => Assert.Empty(KernelVerifier.Verify(new Specimen(Fault.None).Kernel));

@@ -16,11 +16,11 @@ public sealed partial class KernelInterpreter
             case ReadSpecial o: ReadSpecialRegister(warp, o); return true;
             case ReadParameter o: warp.Of(o.Result).Fill(_arguments[o.Parameter] is LaunchArgument.Bits bits ? bits.Value : (ulong)o.Parameter); return true;
             case SharedAddress o: warp.Of(o.Result).Fill((ulong)o.ByteOffset); return true;
-            case Binary o: Each(warp, mask, o.Result, o.Left, o.Right, (l, r) => Combine(o.Kind, o.Result.Type, l, r)); return true;
-            case Unary o: Each(warp, mask, o.Result, o.Operand, o.Operand, (v, _) => Apply(o.Kind, v)); return true;
+            case Binary o: Combine(warp, mask, o); return true;
+            case Unary o: Apply(warp, mask, o); return true;
             case MultiplyWide o: Each(warp, mask, o.Result, o.Left, o.Right, (l, r) => l * r); return true;
             case FusedMultiplyAdd o: MultiplyAdd(warp, mask, o); return true;
-            case Compare o: Each(warp, mask, o.Result, o.Left, o.Right, (l, r) => CompareValues(o.Kind, o.Left.Type, l, r) ? 1UL : 0); return true;
+            case Compare o: Compare(warp, mask, o); return true;
             case Select o: SelectLanes(warp, mask, o); return true;
             case PackBF16 o: Each(warp, mask, o.Result, o.Low, o.High, (l, h) => (uint)BF16.FromSingle(Single(l)).Bits | (uint)BF16.FromSingle(Single(h)).Bits << 16); return true;
             case PackE4M3 o: Pack(warp, mask, o); return true;
@@ -61,6 +61,35 @@ public sealed partial class KernelInterpreter
     {
         for (int lane = 0; lane < WarpState.Lanes; lane++)
             if ((mask >> lane & 1) != 0) to[lane] = from[lane];
+    }
+
+    static void Combine(WarpState warp, uint mask, Binary o)
+    {
+        Span<ulong> to = warp.Of(o.Result), left = warp.Of(o.Left), right = warp.Of(o.Right);
+        if (o.Result.Type == ScalarType.U32 && o.Kind is (BinaryKind.Add or BinaryKind.Multiply))
+        {
+            bool sum = o.Kind == BinaryKind.Add;
+            for (int lane = 0; lane < WarpState.Lanes; lane++)
+                if ((mask >> lane & 1) != 0) to[lane] = (uint)(sum ? left[lane] + right[lane] : left[lane] * right[lane]);
+            return;
+        }
+
+        for (int lane = 0; lane < WarpState.Lanes; lane++)
+            if ((mask >> lane & 1) != 0) to[lane] = Combine(o.Kind, o.Result.Type, left[lane], right[lane]);
+    }
+
+    static void Apply(WarpState warp, uint mask, Unary o)
+    {
+        Span<ulong> to = warp.Of(o.Result), operand = warp.Of(o.Operand);
+        for (int lane = 0; lane < WarpState.Lanes; lane++)
+            if ((mask >> lane & 1) != 0) to[lane] = Apply(o.Kind, operand[lane]);
+    }
+
+    static void Compare(WarpState warp, uint mask, Compare o)
+    {
+        Span<ulong> to = warp.Of(o.Result), left = warp.Of(o.Left), right = warp.Of(o.Right);
+        for (int lane = 0; lane < WarpState.Lanes; lane++)
+            if ((mask >> lane & 1) != 0) to[lane] = CompareValues(o.Kind, o.Left.Type, left[lane], right[lane]) ? 1UL : 0;
     }
 
     static float Single(ulong bits) => BitConverter.UInt32BitsToSingle((uint)bits);

@@ -96,18 +96,17 @@ public sealed partial class KernelInterpreter
         while (true)
         {
             // Asynchronous work and warps are drawn from one urn, so that either may be late.
-            List<Action> work = FinishableWork();
-            int pick = Draw(_warps.Count + work.Count);
+            int work = CountFinishable(), pick = Draw(_warps.Count + work);
             if (pick >= _warps.Count)
             {
-                work[pick - _warps.Count]();
+                FinishOne(pick - _warps.Count);
                 continue;
             }
 
             bool advanced = false;
             for (int i = 0; i < _warps.Count && !advanced; i++) advanced = Advance(_warps[(pick + i) % _warps.Count]);
             if (advanced) continue;
-            if (work.Count > 0) work[Draw(work.Count)]();
+            if (work > 0) FinishOne(Draw(work));
             else if (!_warps.TrueForAll(w => w.Finished)) ReportDeadlock();
             else break;
         }
@@ -154,33 +153,59 @@ public sealed partial class KernelInterpreter
         return done > 0;
     }
 
-    /// <summary>Asynchronous work that may finish now: any copy; of each warp the oldest unfinished products and stores.</summary>
-    List<Action> FinishableWork()
+    static WgmmaGroup? FinishableProducts(WarpState warp)
     {
-        var work = new List<Action>(_copies.Count + 4);
-        foreach (Action copy in _copies)
-        {
-            work.Add(() =>
-            {
-                _copies.Remove(copy);
-                copy();
-            });
-        }
+        foreach (WgmmaGroup group in warp.Groups)
+            if (!group.Done) return group.Committed ? group : null;
+        return null;
+    }
 
+    static StoreGroup? FinishableStores(WarpState warp)
+    {
+        foreach (StoreGroup group in warp.Stores)
+            if (!group.Done) return group.Committed ? group : null;
+        return null;
+    }
+
+    /// <summary>Asynchronous work that may finish now: any copy; of each warp the oldest unfinished products and stores.</summary>
+    int CountFinishable()
+    {
+        int count = _copies.Count;
         foreach (WarpState warp in _warps)
         {
-            if (warp.Groups.Find(g => !g.Done) is { Committed: true } group) work.Add(() => Finish(warp, group));
-            if (warp.Stores.Find(g => !g.Done) is { Committed: true } store)
-            {
-                work.Add(() =>
-                {
-                    store.Done = true;
-                    foreach (Action operation in store.Operations) operation();
-                });
-            }
+            if (FinishableProducts(warp) is not null) count++;
+            if (FinishableStores(warp) is not null) count++;
         }
 
-        return work;
+        return count;
+    }
+
+    void FinishOne(int index)
+    {
+        if (index < _copies.Count)
+        {
+            Action copy = _copies[index];
+            _copies.RemoveAt(index);
+            copy();
+            return;
+        }
+
+        index -= _copies.Count;
+        foreach (WarpState warp in _warps)
+        {
+            if (FinishableProducts(warp) is { } group && index-- == 0)
+            {
+                Finish(warp, group);
+                return;
+            }
+
+            if (FinishableStores(warp) is { } store && index-- == 0)
+            {
+                store.Done = true;
+                foreach (Action operation in store.Operations) operation();
+                return;
+            }
+        }
     }
 
     void EndFrame(WarpState warp, Frame frame)

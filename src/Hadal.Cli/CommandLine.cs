@@ -22,6 +22,7 @@ static class CommandLine
             InspectVerb.Create(context),
             TokenizerVerb.Create(context),
             ConvertVerb.Create(context),
+            PlanVerb.Create(context),
             BenchVerb.Create(context),
             ExperimentVerb.Create(context),
             ConformanceVerb.Create(context),

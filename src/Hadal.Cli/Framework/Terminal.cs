@@ -1,4 +1,5 @@
 using System.Text;
+using System.Text.Encodings.Web;
 using System.Text.Json;
 using Spectre.Console;
 
@@ -43,17 +44,20 @@ sealed class Terminal
     public void SayBackend(string description) => Error.WriteLine($"backend: {description}");
 
     /// <summary>Writes one JSON object, indented, and a line feed to standard output.</summary>
-    public void WriteJson(Action<Utf8JsonWriter> write)
+    public void WriteJson(Action<Utf8JsonWriter> write) => Output.Write(Json(write));
+
+    /// <summary>One JSON object, indented, and a line feed. Letters such as &amp; stay as they are: it is no part of a web page.</summary>
+    public static string Json(Action<Utf8JsonWriter> write)
     {
         using var buffer = new MemoryStream();
-        using (var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { Indented = true, NewLine = "\n" }))
+        using (var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { Indented = true, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
         {
             json.WriteStartObject();
             write(json);
             json.WriteEndObject();
         }
 
-        Output.WriteLine(Utf8.GetString(buffer.GetBuffer(), 0, (int)buffer.Length));
+        return Utf8.GetString(buffer.GetBuffer(), 0, (int)buffer.Length) + "\n";
     }
 
     static IAnsiConsole Create(TextWriter writer, bool redirected)

@@ -1,0 +1,13 @@
+using Hadal.Cli.Framework;
+
+namespace Hadal.Cli.Verbs;
+
+/// <summary><c>hadal plan</c>: what a run would do, without running it.</summary>
+static class PlanVerb
+{
+    public static Verb Create(Context context) =>
+        new("plan", "Shows what a run on many ranks would do, without running it.", "hadal plan schedule --kind dualpipe --ranks 8 --micro-batches 20")
+        {
+            PlanScheduleVerb.Create(context),
+        };
+}

@@ -1,0 +1,57 @@
+using Hadal.Parallel.Schedules;
+
+namespace Hadal.Parallel.Tests.Schedules;
+
+/// <summary>Every admissible pair up to 16 ranks and 64 micro-batches.</summary>
+public sealed class SweepTests
+{
+    const int MostRanks = 16, MostMicroBatches = 64;
+
+    public static TheoryData<ScheduleKind> Kinds => [.. Enum.GetValues<ScheduleKind>()];
+
+    static IEnumerable<PipelineSchedule> Admissible(ScheduleKind kind)
+    {
+        for (int ranks = 1; ranks <= MostRanks; ranks++)
+            for (int microBatches = 1; microBatches <= MostMicroBatches; microBatches++)
+                if (PipelineSchedule.Refusal(kind, ranks, microBatches) is null)
+                    yield return PipelineSchedule.Create(kind, ranks, microBatches);
+    }
+
+    static string Name(PipelineSchedule schedule) => $"{PipelineSchedule.Title(schedule.Kind)}, {schedule.Ranks} ranks, {schedule.MicroBatches} micro-batches";
+
+    [Theory]
+    [MemberData(nameof(Kinds))]
+    public void Complete_in_order_without_deadlock(ScheduleKind kind)
+    {
+        foreach (PipelineSchedule schedule in Admissible(kind))
+        {
+            IReadOnlyList<string> problems = ScheduleChecker.Check(schedule);
+            Assert.True(problems.Count == 0, $"{Name(schedule)}: {string.Join(" ", problems)}");
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Kinds))]
+    public void The_activation_peak_is_the_published_one(ScheduleKind kind)
+    {
+        foreach (PipelineSchedule schedule in Admissible(kind))
+        {
+            int[] peaks = [.. schedule.Steps.Select(ScheduleChecker.ActivationPeak)];
+            int published = ScheduleFormulas.ActivationPeak(schedule.Placement);
+            Assert.True(peaks.Max() == published, $"{Name(schedule)}: peaks {string.Join(' ', peaks)}, published {published}");
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Kinds))]
+    public void The_bubble_at_unit_costs_is_the_formula(ScheduleKind kind)
+    {
+        foreach (PipelineSchedule schedule in Admissible(kind))
+        {
+            TimedSchedule timed = ScheduleClock.Run(schedule, StepCosts.Unit);
+            double formula = ScheduleFormulas.Bubble(schedule.Placement, StepCosts.Unit);
+            for (int rank = 0; rank < schedule.Ranks; rank++)
+                Assert.True(timed.Idle(rank) == formula, $"{Name(schedule)}: rank {rank} is idle for {timed.Idle(rank)}, the formula says {formula}");
+        }
+    }
+}

@@ -37,7 +37,7 @@ static class PlanScheduleVerb
         };
         verb.SetAction(line =>
         {
-            ScheduleKind chosen = Enum.GetValues<ScheduleKind>().First(k => PipelineSchedule.Name(k) == line.GetRequiredValue(kind));
+            ScheduleKind chosen = Enum.GetValues<ScheduleKind>().First(k => string.Equals(PipelineSchedule.Name(k), line.GetRequiredValue(kind), StringComparison.Ordinal));
             int rankCount = line.GetValue(ranks), microBatchCount = line.GetValue(microBatches);
             if (PipelineSchedule.Refusal(chosen, rankCount, microBatchCount) is { } reason)
                 throw CommandError.WrongUse(reason, fix: "change --ranks, --micro-batches or --kind");
@@ -56,7 +56,7 @@ static class PlanScheduleVerb
 
     static void Write(Context context, TimedSchedule timed, string format, string? file)
     {
-        if (format == "png")
+        if (format is "png")
         {
             byte[] picture = SchedulePicture.TryDraw(new ScheduleDrawing(timed)) ?? throw CommandError.Failed("This build has no drawing library for png.", "--format svg, text or json", "use --format svg, which every browser shows");
             if (file is null && !Console.IsOutputRedirected) throw CommandError.WrongUse("A png was asked for on a terminal.", "a file", "add --output schedule.png");

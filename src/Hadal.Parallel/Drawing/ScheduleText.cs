@@ -23,7 +23,7 @@ public static class ScheduleText
         int column = Longest(schedule) + 1, margin = $"rank {schedule.Ranks - 1}  ".Length;
         double perUnit = column / Shortest(timed.Costs);
         int total = Column(timed.Makespan, perUnit), band = Math.Max(column * 4, (width - margin) / column * column);
-        char[][] lines = [.. Enumerable.Range(0, schedule.Ranks).Select(rank => Line(timed, rank, perUnit, total))];
+        char[][] lines = [.. Enumerable.Range(0, schedule.Ranks).Select(rank => Line(timed, rank, perUnit, column, total))];
         for (int from = 0; from < total; from += band)
         {
             int length = Math.Min(band, total - from);
@@ -51,7 +51,7 @@ public static class ScheduleText
         return text.ToString();
     }
 
-    static char[] Line(TimedSchedule timed, int rank, double perUnit, int total)
+    static char[] Line(TimedSchedule timed, int rank, double perUnit, int column, int total)
     {
         var line = new char[total];
         Array.Fill(line, '·');
@@ -61,7 +61,10 @@ public static class ScheduleText
             if (step.IsCommunication) continue;
             int from = Column(time.Start, perUnit), length = Column(time.End, perUnit) - from;
             string label = Label(placement, rank, step);
-            for (int i = 0; i < length; i++) line[from + i] = i < label.Length && i < length - 1 ? label[i] : i == length - 1 ? ' ' : '-';
+
+            // A long step shows how far it reaches, and a blank parts it from the next.
+            char rest = length > column ? '-' : ' ';
+            for (int i = 0; i < length; i++) line[from + i] = i == length - 1 ? ' ' : i < label.Length ? label[i] : rest;
         }
 
         return line;

@@ -32,8 +32,8 @@ public sealed class PlanScheduleVerbTests
             foreach (JsonElement step in rank.GetProperty("steps").EnumerateArray())
             {
                 string kind = step.GetProperty("kind").GetString()!;
-                Assert.Contains(kind, (string[])["F", "B", "b", "W", "F&B", "send", "recv"]);
-                Assert.Equal(kind == "F&B", step.TryGetProperty("backwardPhase", out _) && step.TryGetProperty("backwardMicroBatch", out _));
+                Assert.Contains(kind, ["F", "B", "b", "W", "F&B", "send", "recv"], StringComparer.Ordinal);
+                Assert.Equal(kind is "F&B", step.TryGetProperty("backwardPhase", out _) && step.TryGetProperty("backwardMicroBatch", out _));
                 Assert.Equal(kind is "send" or "recv", step.TryGetProperty("peer", out _));
                 Assert.True(step.GetProperty("start").GetDouble() >= last);
                 last = step.GetProperty("end").GetDouble();
@@ -50,9 +50,9 @@ public sealed class PlanScheduleVerbTests
         Outcome outcome = Fine();
         string[] lines = outcome.Output.TrimEnd('\n').Split('\n');
         Assert.StartsWith("DualPipe: 8 ranks, 20 micro-batches", lines[0], StringComparison.Ordinal);
-        Assert.All(lines[3..], line => Assert.InRange(line.Length, 0, 120));
+        Assert.All(lines, line => Assert.InRange(line.Length, 0, 120));
         Assert.Contains(lines, line => line.StartsWith("rank 7  F10 F11 F12", StringComparison.Ordinal));
-        Assert.Contains(lines, line => line.Contains("F7&B10", StringComparison.Ordinal));
+        Assert.Contains(lines, line => line.Contains("F7&B13", StringComparison.Ordinal));
         Assert.Contains("recv", Fine("--format", "json").Output, StringComparison.Ordinal);
         Assert.Contains("receive of gradient 0 (phase 0) from rank 1", Fine("--format", "list", "--kind", "1f1b").Output, StringComparison.Ordinal);
     }

@@ -15,10 +15,9 @@ public static class ScheduleText
         PipelineSchedule schedule = timed.Schedule;
         var text = new StringBuilder();
         text.Append(ScheduleSummary.Title(schedule)).Append('\n').Append(ScheduleSummary.Figures(timed)).Append('\n');
-        text.Append("F forward, B backward, b for the input, W for the weights, F&B both at once; the number is the micro-batch");
-        if (schedule.Kind == ScheduleKind.DualPipe) text.Append($", those from {schedule.MicroBatches / 2} on enter at rank {schedule.Ranks - 1}");
-        if (schedule.Kind == ScheduleKind.DualPipeV) text.Append($"; ' marks the second half of the stages, {schedule.Ranks} to {schedule.Placement.Stages - 1}");
-        text.Append('\n');
+        text.Append("F forward, B backward, b for the input, W for the weights, F&B both at once; the number is the micro-batch\n");
+        if (schedule.Kind == ScheduleKind.DualPipe) text.Append($"micro-batches from {schedule.MicroBatches / 2} on enter at rank {schedule.Ranks - 1}\n");
+        if (schedule.Kind == ScheduleKind.DualPipeV) text.Append($"' marks the second half of the stages, {schedule.Ranks} to {schedule.Placement.Stages - 1}\n");
 
         int column = Longest(schedule) + 1, margin = $"rank {schedule.Ranks - 1}  ".Length;
         double perUnit = column / Shortest(timed.Costs);

@@ -21,6 +21,7 @@ public sealed class SweepTests
 
     [Theory]
     [MemberData(nameof(Kinds))]
+    [Implements("V3 §3.2.1", "DualPipe's micro-batches enter at both ends in eight steps, and need to be a multiple of two only, not of the stages")]
     public void Complete_in_order_without_deadlock(ScheduleKind kind)
     {
         foreach (PipelineSchedule schedule in Admissible(kind))
@@ -32,6 +33,7 @@ public sealed class SweepTests
 
     [Theory]
     [MemberData(nameof(Kinds))]
+    [Implements("V3 §3.2.1", "DualPipe holds at most PP+1 activations a rank, 1F1B and ZB1P at most PP, however many micro-batches there are")]
     public void The_activation_peak_is_the_published_one(ScheduleKind kind)
     {
         foreach (PipelineSchedule schedule in Admissible(kind))
@@ -44,6 +46,7 @@ public sealed class SweepTests
 
     [Theory]
     [MemberData(nameof(Kinds))]
+    [Implements("V3 §3.2.1", "DualPipe's bubble is (PP/2-1)(F&B+B-3W), 1F1B's (PP-1)(F+B), ZB1P's (PP-1)(F+B-2W), at unit costs on every rank")]
     public void The_bubble_at_unit_costs_is_the_formula(ScheduleKind kind)
     {
         foreach (PipelineSchedule schedule in Admissible(kind))

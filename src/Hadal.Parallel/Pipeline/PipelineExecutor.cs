@@ -1,0 +1,220 @@
+using System.Collections.Immutable;
+using System.Runtime.InteropServices;
+using Hadal.Model;
+using Hadal.Parallel.Ranks;
+using Hadal.Parallel.Schedules;
+using Hadal.Tensors;
+
+namespace Hadal.Parallel.Pipeline;
+
+/// <summary>
+/// Runs one rank's list of a schedule with the real layers. A pair takes turns layer by layer: backward of one chunk, forward of the other. Losses and
+/// gradients of every micro-batch have the bits of the plain loop (<see cref="SequenceChunk.ForwardBackward"/>), whatever the schedule. It is made once;
+/// after the first step nothing is allocated.
+/// </summary>
+/// <remarks>
+/// The rank holds the whole model; layers that are not its own are not run. Models whose embedding gets gradients from two stages are refused, since the
+/// plain loop adds them in one chain: multi-token prediction, and a head tied to the embedding.
+/// </remarks>
+public sealed class PipelineExecutor : IDisposable
+{
+    readonly Transformer _model;
+    readonly ProcessGroup _group;
+    readonly PipelinePlacement _placement;
+    readonly ImmutableArray<ScheduleStep> _steps;
+    readonly TensorArena _arena, _scratch;
+    readonly ChunkContext _context;
+    readonly int _sequences, _length;
+    readonly BlockDeferred? _dense, _sparse;
+    readonly StageChunk?[][] _running;
+    readonly Stack<StageChunk>[] _free = [new(), new()];
+    readonly Dictionary<int, (Tensor Gradients, int Left)> _gradients = [];
+    readonly List<StageChunk> _all = [];
+    readonly List<Transfer> _batch = [];
+    readonly List<(int Phase, int MicroBatch)> _sent = [];
+    readonly HashSet<(int Phase, int MicroBatch)> _finished = [];
+
+    /// <summary>Takes memory for one rank.</summary>
+    /// <param name="model">The rank's copy of the weights.</param>
+    /// <param name="schedule">The schedule; its ranks are those of the group.</param>
+    /// <param name="group">The pipeline's ranks.</param>
+    /// <param name="sequences">Sequences of a micro-batch.</param>
+    /// <param name="length">Tokens of each.</param>
+    /// <exception cref="ArgumentException">The group has another size, or the model cannot be cut into stages.</exception>
+    public PipelineExecutor(Transformer model, PipelineSchedule schedule, ProcessGroup group, int sequences, int length)
+    {
+        if (group.Size != schedule.Ranks) throw new ArgumentException($"The schedule has {schedule.Ranks} ranks and the group {group.Size}; expected the same.", nameof(group));
+        if (model.Mtp.Count > 0) throw new ArgumentException($"The model has {model.Mtp.Count} MTP modules; a pipeline runs models without: build the shape with MtpDepth 0.", nameof(model));
+        if (model.Shape.TiedEmbeddings) throw new ArgumentException("The model's head is tied to its embedding; a pipeline runs models with a head of their own.", nameof(model));
+        if (length > model.Shape.MaxPositions) throw new ArgumentException($"Sequences of {length} tokens do not fit the model's {model.Shape.MaxPositions} positions.", nameof(length));
+        (_model, _group, _placement, _sequences, _length) = (model, group, schedule.Placement, sequences, length);
+        _steps = schedule.Steps[group.Rank];
+        _arena = new TensorArena(model.Backend);
+        _scratch = new TensorArena(model.Backend);
+        int tokens = checked(sequences * length);
+        _context = new ChunkContext
+        {
+            Operations = model.Backend.Operations, Scratch = _scratch, DType = model.DType, Recipe = model.Recipe, Exchange = new LocalExpertExchange(),
+            Positions = _arena.Allocate(DType.I32, tokens), Sequences = _arena.Allocate(DType.I32, sequences + 1),
+        };
+        Span<int> positions = _context.Positions.AsSpan<int>(), offsets = _context.Sequences.AsSpan<int>();
+        for (int t = 0; t < tokens; t++) positions[t] = t % length;
+        for (int s = 0; s <= sequences; s++) offsets[s] = s * length;
+        foreach (Block block in model.Blocks)
+        {
+            ref BlockDeferred? deferred = ref block.Routed is null ? ref _dense : ref _sparse;
+            if (deferred is not null) continue;
+            deferred = new BlockDeferred();
+            deferred.Allocate(_arena, block, model.DType, tokens);
+        }
+
+        _running = [.. Enumerable.Range(0, _placement.Phases).Select(_ => new StageChunk?[_placement.MicroBatchesPerPhase])];
+    }
+
+    /// <summary>Chunks that were in memory at once, at most: what <see cref="ScheduleChecker.ActivationPeak"/> promises, and inputs received ahead.</summary>
+    public int Chunks => _all.Count;
+
+    /// <summary>Runs the rank's list once.</summary>
+    /// <param name="step">Tokens in, gradients and losses out.</param>
+    /// <param name="weights">Weights of the losses; the MTP weight is not used.</param>
+    public void Run(IPipelineStep step, LossWeights weights)
+    {
+        _context.BalanceAlpha = weights.BalanceAlpha;
+        _context.BalanceWeight = weights.BalanceWeight;
+        _gradients.Clear();
+        _finished.Clear();
+        for (int at = 0; at < _steps.Length; at++)
+        {
+            ScheduleStep now = _steps[at];
+            if (now.IsCommunication)
+            {
+                int from = at;
+                while (at + 1 < _steps.Length && _steps[at + 1].IsCommunication) at++;
+                Communicate(from, at + 1);
+                continue;
+            }
+
+            switch (now.Kind)
+            {
+                case StepKind.Forward:
+                    Forward(step, now.Phase, now.MicroBatch, weights, backward: null, default);
+                    break;
+                case StepKind.ForwardBackward:
+                    (StageChunk chunk, Tensor gradients) = BeginBackward(now.BackwardPhase, now.BackwardMicroBatch);
+                    Forward(step, now.Phase, now.MicroBatch, weights, chunk, gradients);
+                    EndBackward(step, now.BackwardPhase, now.BackwardMicroBatch, chunk, gradients, split: false);
+                    break;
+                case StepKind.BackwardWeights:
+                    Chunk(now.Phase, now.MicroBatch).Weights(_gradients[Index(now.Phase, now.MicroBatch)].Gradients);
+                    Finish(step, now.Phase, now.MicroBatch);
+                    break;
+                default:
+                    bool split = now.Kind == StepKind.BackwardInput;
+                    (chunk, gradients) = BeginBackward(now.Phase, now.MicroBatch);
+                    for (int layer = chunk.Layers - 1; layer >= 0; layer--) BackwardLayer(chunk, layer, gradients, split);
+                    EndBackward(step, now.Phase, now.MicroBatch, chunk, gradients, split);
+                    break;
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (StageChunk chunk in _all) chunk.Dispose();
+        _scratch.Dispose();
+        _arena.Dispose();
+    }
+
+    void Communicate(int from, int to)
+    {
+        _batch.Clear();
+        _sent.Clear();
+        for (int i = from; i < to; i++)
+        {
+            ScheduleStep step = _steps[i];
+            bool send = step.Kind == StepKind.Send;
+            Tensor data = Chunk(step.Phase, step.MicroBatch).Stream;
+            _batch.Add(send ? Transfer.Send(step.Peer, data) : Transfer.Receive(step.Peer, data));
+            if (send && step.Cargo == Cargo.Gradient) _sent.Add((step.Phase, step.MicroBatch));
+        }
+
+        _group.Exchange(CollectionsMarshal.AsSpan(_batch));
+        foreach ((int phase, int microBatch) in _sent) Release(phase, microBatch);
+    }
+
+    // With a backward beside it the layers of the two chunks take turns.
+    void Forward(IPipelineStep step, int phase, int microBatch, LossWeights weights, StageChunk? backward, Tensor backwardGradients)
+    {
+        StageChunk chunk = Chunk(phase, microBatch);
+        int index = Index(phase, microBatch);
+        if (!_gradients.TryGetValue(index, out (Tensor Gradients, int Left) entry))
+            _gradients.Add(index, entry = (step.OpenGradients(index), _placement.Kind == ScheduleKind.DualPipeV ? 2 : 1));
+        if (chunk.IsFirst || chunk.IsLast) chunk.SetRows(step.Rows(index), step.Width);
+        chunk.BeginForward();
+        int others = backward?.Layers ?? 0;
+        for (int i = 0; i < Math.Max(chunk.Layers, others); i++)
+        {
+            if (i < others) BackwardLayer(backward!, others - 1 - i, backwardGradients, split: false);
+            if (i < chunk.Layers) chunk.ForwardLayer(i);
+        }
+
+        chunk.EndForward(weights.LossWeight, entry.Gradients);
+        if (chunk.IsLast) step.Losses(index, chunk.Losses);
+        if (_placement.Next(_group.Rank, phase) is { } next && next.Rank == _group.Rank)
+            _context.Operations.Elementwise.Copy(chunk.Stream, Chunk(next.Phase, microBatch).Stream);
+    }
+
+    (StageChunk Chunk, Tensor Gradients) BeginBackward(int phase, int microBatch)
+    {
+        StageChunk chunk = Chunk(phase, microBatch);
+        Tensor gradients = _gradients[Index(phase, microBatch)].Gradients;
+        chunk.BeginBackward(gradients);
+        return (chunk, gradients);
+    }
+
+    void BackwardLayer(StageChunk chunk, int layer, Tensor gradients, bool split) =>
+        chunk.BackwardLayer(layer, split ? null : chunk.IsSparse(layer) ? _sparse : _dense, gradients);
+
+    void EndBackward(IPipelineStep step, int phase, int microBatch, StageChunk chunk, Tensor gradients, bool split)
+    {
+        chunk.EndBackward(gradients);
+        if (_placement.Previous(_group.Rank, phase) is { } previous && previous.Rank == _group.Rank)
+            _context.Operations.Elementwise.Copy(chunk.Stream, Chunk(previous.Phase, microBatch).Stream);
+        if (!split) Finish(step, phase, microBatch);
+    }
+
+    // The weight gradients of a micro-batch in a stage are done.
+    void Finish(IPipelineStep step, int phase, int microBatch)
+    {
+        int index = Index(phase, microBatch);
+        (Tensor gradients, int left) = _gradients[index];
+        _gradients[index] = (gradients, left - 1);
+        if (left == 1) step.CloseGradients(index);
+        Release(phase, microBatch);
+    }
+
+    // A chunk is free again when its weight gradients are done and its input gradient has left.
+    void Release(int phase, int microBatch)
+    {
+        bool leaves = _placement.Previous(_group.Rank, phase) is { } previous && previous.Rank != _group.Rank;
+        if (leaves && _finished.Add((phase, microBatch))) return;
+        StageChunk chunk = Chunk(phase, microBatch);
+        _running[phase][microBatch] = null;
+        _free[phase].Push(chunk);
+    }
+
+    StageChunk Chunk(int phase, int microBatch) => _running[phase][microBatch] ??= Take(phase);
+
+    StageChunk Take(int phase)
+    {
+        if (_free[phase].TryPop(out StageChunk? free)) return free;
+        int stage = _placement.Stage(_group.Rank, phase);
+        var layers = new StageLayers(_model.Blocks.Count, _placement.Stages);
+        var chunk = new StageChunk(_model, _context, layers.First(stage), layers.Count(stage), stage == 0, stage == _placement.Stages - 1, _sequences, _length);
+        _all.Add(chunk);
+        return chunk;
+    }
+
+    int Index(int phase, int microBatch) => _placement.GlobalMicroBatch(_group.Rank, phase, microBatch);
+}

@@ -5,8 +5,8 @@ public static class GemmChoice
 {
     static readonly GemmConfig[] Bf16Candidates =
     [
-        new() { Waves = 1, TileN = 256, Stages = 4, LateEpilogue = false },
         new() { Waves = 2, TileN = 128, Stages = 4, LateEpilogue = false },
+        new() { Waves = 1, TileN = 256, Stages = 4, LateEpilogue = false },
         new() { Waves = 1, TileN = 128, Stages = 6, LateEpilogue = false },
         new() { Warpgroups = 1, Waves = 1, TileN = 256, Stages = 5, LateEpilogue = false },
         new() { Warpgroups = 1, Waves = 1, TileN = 128, Stages = 8, LateEpilogue = false },

@@ -23,18 +23,20 @@ static unsafe class Measurement
         {
             case "openblas":
                 Peers.SetOpenBlasThreads(threads);
-                return Time(() => Peers.OpenBlas(px, pw, py, m, n, k));
+                return Checked(Time(() => Peers.OpenBlas(px, pw, py, m, n, k)), px, pw, py, m, n, k);
             case "onednn":
                 Peers.SetOneDnnThreads(threads);
-                return Time(() => Peers.OneDnn(px, pw, py, m, n, k));
+                return Checked(Time(() => Peers.OneDnn(px, pw, py, m, n, k)), px, pw, py, m, n, k);
+            case "onnxruntime":
+                using (var product = new OnnxProduct(px, pw, py, m, n, k, threads)) return Checked(Time(product.Run), px, pw, py, m, n, k);
             case "read":
                 return ReadAll(w, threads);
             case "hadal":
-                return Own(bfloat16: false, x, w, y, m, n, k, threads);
+                return Checked(Own(bfloat16: false, x, w, y, m, n, k, threads), px, pw, py, m, n, k);
             case "hadal-bf16":
                 return Own(bfloat16: true, x, w, y, m, n, k, threads);
             default:
-                throw new ArgumentException($"'{library}' is no library; write one of hadal, hadal-bf16, openblas, onednn, read.", nameof(library));
+                throw new ArgumentException($"'{library}' is no library; write one of hadal, hadal-bf16, openblas, onednn, onnxruntime, read.", nameof(library));
         }
     }
 
@@ -97,6 +99,27 @@ static unsafe class Measurement
         }
 
         return [.. times];
+    }
+
+    /// <summary>The times, if some outputs are what double precision says.</summary>
+    static double[] Checked(double[] times, float* x, float* w, float* y, int m, int n, int k)
+    {
+        for (int sample = 0; sample < 64; sample++)
+        {
+            int row = (int)(sample * 2654435761L % m), column = (int)(sample * 40503L % n);
+            double expected = 0, size = 0;
+            for (int i = 0; i < k; i++)
+            {
+                double term = (double)x[((long)row * k) + i] * w[((long)column * k) + i];
+                expected += term;
+                size += Math.Abs(term);
+            }
+
+            double given = y[((long)row * n) + column];
+            if (!(Math.Abs(given - expected) <= 1e-5 * size)) throw new InvalidOperationException($"y[{row}, {column}] is {given}; expected {expected}.");
+        }
+
+        return times;
     }
 
     static void Fill(float* values, long count)

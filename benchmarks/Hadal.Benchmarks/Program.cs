@@ -1,4 +1,4 @@
-// Matrix products against OpenBLAS and oneDNN, every measurement in a process of its own, libraries taking turns.
+// Matrix products against OpenBLAS, oneDNN and ONNX Runtime, every measurement in a process of its own, libraries taking turns.
 //   dotnet run -c Release --project benchmarks/Hadal.Benchmarks [-- --rounds N --threads T]
 // Prints a table in Markdown: the median of all calls of all rounds, and the fastest call, which other load disturbs least.
 using System.Diagnostics;
@@ -16,12 +16,13 @@ if (args is ["measure", ..])
 
 int rounds = Option("--rounds", 3), threads = Option("--threads", Environment.ProcessorCount);
 (int M, int N, int K)[] shapes =
-    [(1024, 1024, 1024), (128, 1024, 1024), (32, 4096, 1024), (8, 4096, 1024), (1, 4096, 1024), (1, 4096, 4096)];
-string[] libraries = ["hadal", "openblas", "onednn", "hadal-bf16", "read"];
+    [(1024, 1024, 1024), (128, 1024, 1024), (32, 4096, 1024), (8, 4096, 1024), (1, 4096, 1024), (1, 8192, 8192)];
+string[] libraries = ["hadal", "openblas", "onednn", "onnxruntime", "hadal-bf16", "read"];
 Console.WriteLine($"{threads} threads, instruction set {InstructionSets.Name(CpuOptions.FromEnvironment().InstructionSet)}, {rounds} alternating rounds, F32 (hadal-bf16: BF16 weights).");
 Console.WriteLine();
 Console.WriteLine("| M, N, K | library | median µs | fastest µs | GFLOP/s (median / fastest) | weights GB/s (median / fastest) |");
 Console.WriteLine("|---|---|---|---|---|---|");
+var ratios = new List<string>();
 foreach ((int m, int n, int k) in shapes)
 {
     var times = libraries.ToDictionary(l => l, _ => new List<double>(), StringComparer.Ordinal);
@@ -38,9 +39,18 @@ foreach ((int m, int n, int k) in shapes)
         string flops = library is "read" ? "" : $"{flop / median / 1e3:F1} / {flop / best / 1e3:F1}";
         Console.WriteLine($"| {m}, {n}, {k} | {library} | {median:F1} | {best:F1} | {flops} | {bytes / median / 1e3:F1} / {bytes / best / 1e3:F1} |");
     }
+
+    string peer = new[] { "openblas", "onednn", "onnxruntime" }.MinBy(l => Median(times[l]))!;
+    ratios.Add($"| {m}, {n}, {k} | {peer} | {Median(times[peer]) / Median(times["hadal"]):F2} | {Median(times["read"]) / Median(times["hadal"]):F2} |");
 }
 
+Console.WriteLine();
+Console.WriteLine("| M, N, K | best peer | its median over ours | reading the weights over ours |");
+Console.WriteLine("|---|---|---|---|");
+foreach (string ratio in ratios) Console.WriteLine(ratio);
 return 0;
+
+static double Median(List<double> sorted) => sorted[sorted.Count / 2];
 
 static double[] Child(string library, int m, int n, int k, int threads)
 {

@@ -17,14 +17,14 @@ static class PieceCounter
     /// <param name="documents">Texts as UTF-8, well-formed or not.</param>
     /// <param name="threads">How many threads count.</param>
     /// <param name="chunk">About how many bytes one thread takes at once.</param>
-    /// <param name="documentRead">Called from one thread after each document was taken up.</param>
+    /// <param name="bytesRead">Told after each chunk how many bytes were taken up; one call at a time.</param>
     /// <param name="cancellation">Ends the work.</param>
     public static Dictionary<byte[], long> Count(
-        IEnumerable<ReadOnlyMemory<byte>> documents, int threads, int chunk, Action<long>? documentRead, CancellationToken cancellation)
+        IEnumerable<ReadOnlyMemory<byte>> documents, int threads, int chunk, Action<long>? bytesRead, CancellationToken cancellation)
     {
         var total = new Dictionary<byte[], long>(ByteStringComparer.Instance);
         var options = new ParallelOptions { MaxDegreeOfParallelism = threads, CancellationToken = cancellation };
-        var chunks = Partitioner.Create(Chunks(documents, chunk, documentRead), EnumerablePartitionerOptions.NoBuffering);
+        var chunks = Partitioner.Create(Chunks(documents, chunk, bytesRead), EnumerablePartitionerOptions.NoBuffering);
         Parallel.ForEach(
             chunks,
             options,
@@ -45,7 +45,7 @@ static class PieceCounter
         return total;
     }
 
-    static IEnumerable<ReadOnlyMemory<byte>> Chunks(IEnumerable<ReadOnlyMemory<byte>> documents, int chunk, Action<long>? documentRead)
+    static IEnumerable<ReadOnlyMemory<byte>> Chunks(IEnumerable<ReadOnlyMemory<byte>> documents, int chunk, Action<long>? bytesRead)
     {
         long read = 0;
         foreach (ReadOnlyMemory<byte> document in documents)
@@ -54,10 +54,11 @@ static class PieceCounter
             while (rest.Length > chunk && CutAfter(rest.Span, chunk) is int cut and > 0)
             {
                 yield return rest[..cut];
+                bytesRead?.Invoke(read += cut);
                 rest = rest[cut..];
             }
             yield return rest;
-            documentRead?.Invoke(++read);
+            bytesRead?.Invoke(read += rest.Length);
         }
     }
 

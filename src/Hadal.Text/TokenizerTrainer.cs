@@ -28,7 +28,7 @@ public static class TokenizerTrainer
         CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(documents);
-        long total = documents.TryGetNonEnumeratedCount(out int count) ? count : 0;
+        long total = documents is ICollection<string> all ? all.Sum(text => (long)Encoding.UTF8.GetByteCount(text)) : 0;
         return Train(documents.Select(text => (ReadOnlyMemory<byte>)Encoding.UTF8.GetBytes(text)), total, options ?? new(), progress, cancellation);
     }
 
@@ -40,7 +40,7 @@ public static class TokenizerTrainer
         CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(documents);
-        return Train(documents, documents.TryGetNonEnumeratedCount(out int count) ? count : 0, options ?? new(), progress, cancellation);
+        return Train(documents, documents is ICollection<ReadOnlyMemory<byte>> all ? all.Sum(text => (long)text.Length) : 0, options ?? new(), progress, cancellation);
     }
 
     static Tokenizer Train(

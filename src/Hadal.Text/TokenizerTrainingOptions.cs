@@ -25,7 +25,7 @@ public sealed record TokenizerTrainingOptions
 /// <summary>What the trainer is doing.</summary>
 public enum TokenizerTrainingStage
 {
-    /// <summary>Splitting documents and counting their pieces; steps are documents.</summary>
+    /// <summary>Splitting documents and counting their pieces; steps are bytes of text.</summary>
     Counting,
 
     /// <summary>Learning merges; steps are tokens of the vocabulary.</summary>
@@ -35,5 +35,5 @@ public enum TokenizerTrainingStage
 /// <summary>How far the trainer is.</summary>
 /// <param name="Stage">What it is doing.</param>
 /// <param name="Step">Steps done in this stage.</param>
-/// <param name="Total">Steps of this stage, 0 when unknown (documents that are read one by one).</param>
+/// <param name="Total">Steps of this stage, 0 when unknown (documents that are not in memory but read one by one).</param>
 public readonly record struct TokenizerTrainingProgress(TokenizerTrainingStage Stage, long Step, long Total);

@@ -126,9 +126,21 @@ public sealed class TokenizerTrainerTests
     {
         var reports = new List<TokenizerTrainingProgress>();
         TokenizerTrainer.Train(Fixtures.Corpus(100), Options(200), new Recorder(reports));
+        long bytes = Fixtures.Corpus(100).Sum(text => (long)Encoding.UTF8.GetByteCount(text));
         Assert.Equal(Fixtures.Corpus(100).Length, reports.Count(report => report.Stage == TokenizerTrainingStage.Counting));
+        Assert.Equal(new(TokenizerTrainingStage.Counting, bytes, bytes), reports.Last(report => report.Stage == TokenizerTrainingStage.Counting));
         Assert.Equal(reports.OrderBy(report => report.Stage).ThenBy(report => report.Step), reports);
         Assert.Equal(new(TokenizerTrainingStage.Merging, 459, 459), reports[^1]);
+        Assert.All(reports, report => Assert.InRange(report.Step, 1, report.Total));
+    }
+
+    [Fact]
+    public void One_long_document_is_reported_in_parts()
+    {
+        var reports = new List<TokenizerTrainingProgress>();
+        string text = string.Concat(Enumerable.Repeat("It is a truth universally acknowledged,\n", 40_000));
+        TokenizerTrainer.Train([text], Options(10), new Recorder(reports));
+        Assert.True(reports.Count(report => report.Stage == TokenizerTrainingStage.Counting) >= 5);
         Assert.All(reports, report => Assert.InRange(report.Step, 1, report.Total));
     }
 

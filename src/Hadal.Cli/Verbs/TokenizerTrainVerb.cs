@@ -90,7 +90,7 @@ static class TokenizerTrainVerb
     {
         public void Report(TokenizerTrainingProgress value)
         {
-            if (value.Stage == TokenizerTrainingStage.Counting) line.Report("counting pieces", value.Step, value.Total, "documents");
+            if (value.Stage == TokenizerTrainingStage.Counting) line.Report("counting pieces", value.Step, value.Total, "bytes");
             else line.Report("learning merges", value.Step, value.Total, "tokens");
         }
     }

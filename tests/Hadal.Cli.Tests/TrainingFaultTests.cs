@@ -10,11 +10,21 @@ public sealed class TrainingFaultTests
 {
     const string State = "training-state.safetensors";
 
+    // Long enough that a signal sent at the first checkpoint arrives before the end.
+    const int Steps = 200, Every = 10;
+
+    static readonly Lazy<Dictionary<string, byte[]>> s_undisturbed = new(() =>
+    {
+        using Scratch scratch = Prepare(Steps, Every);
+        Finish(scratch);
+        return Result(scratch);
+    });
+
     static string Run(int steps, int every) => $$"""
         {
           "model": { "preset": "tiny", "initial_deviation": 0.05 }, "tokenizer": { "vocabulary": 330 },
           "data": { "sources": ["arithmetic:96"], "held_out_every": 8, "sequence_length": 32 },
-          "batch": { "rows": 2, "micro_batches": 3, "first_micro_batches": 1, "ramp_until": 0.5 }, "budget": { "steps": {{steps}} },
+          "batch": { "rows": 2, "micro_batches": 2, "first_micro_batches": 1, "ramp_until": 0.5 }, "budget": { "steps": {{steps}} },
           "learning_rate": { "peak": 0.004, "warmup_steps": 5 }, "ema": { "decay": 0.9, "every": 2 },
           "evaluation": { "times": 3, "bytes": 300, "final_bytes": 300 }, "checkpoint": { "every": {{every}}, "keep": 2 }, "output": "model"
         }
@@ -64,22 +74,20 @@ public sealed class TrainingFaultTests
     [InlineData("TERM")]
     public void A_signal_saves_and_leaves_with_130_and_the_same_command_goes_on(string signal)
     {
-        using Scratch undisturbed = Prepare(300, 10), stopped = Prepare(300, 10);
-        Finish(undisturbed);
+        using Scratch stopped = Prepare(Steps, Every);
         Outcome outcome = HadalProcess.RunAndSignal(Home(stopped), signal, line => line.StartsWith("saved step 10 ", StringComparison.Ordinal), "train", stopped["run.json"]);
         Assert.True(outcome.Code == 130, outcome.ToString());
         Assert.Contains("goes on from there", outcome.Error, StringComparison.Ordinal);
         Assert.False(File.Exists(stopped["model/model.safetensors"]));
         Finish(stopped);
-        AssertSame(Result(undisturbed), stopped);
+        AssertSame(s_undisturbed.Value, stopped);
     }
 
     [Fact]
     [Trait("tier", "full")]
     public void Killed_five_times_at_random_points_it_ends_with_the_same_bits()
     {
-        const int Steps = 600;
-        using Scratch undisturbed = Prepare(Steps, 7), killed = Prepare(Steps, 7);
+        using Scratch undisturbed = Prepare(600, 7), killed = Prepare(600, 7);
         Finish(undisturbed);
         int seed = Environment.TickCount;
         ulong draw = (ulong)seed;
@@ -119,8 +127,7 @@ public sealed class TrainingFaultTests
     [Fact]
     public void A_full_disk_stops_with_code_1_and_the_previous_checkpoint_goes_on_to_the_same_bits()
     {
-        using Scratch undisturbed = Prepare(200, 10), full = Prepare(200, 10);
-        Finish(undisturbed);
+        using Scratch full = Prepare(Steps, Every);
         Outcome first = HadalProcess.RunAndSignal(Home(full), "INT", line => line.StartsWith("saved step 10 ", StringComparison.Ordinal), "train", full["run.json"]);
         Assert.True(first.Code == 130, first.ToString());
         string[] before = Files(full["model/checkpoints"]);
@@ -131,7 +138,7 @@ public sealed class TrainingFaultTests
         Assert.DoesNotContain("   at ", outcome.Error, StringComparison.Ordinal);
         Assert.Equal(before, Files(full["model/checkpoints"]));
         Finish(full);
-        AssertSame(Result(undisturbed), full);
+        AssertSame(s_undisturbed.Value, full);
     }
 
     [Fact]

@@ -30,12 +30,12 @@ public static class ModelPresets
         MoeIntermediateSize = 32, MaxPositionEmbeddings = 256,
     };
 
-    /// <summary>For the quickstart: the architecture of V3 with less than three million parameters at work per token.</summary>
+    /// <summary>For the quickstart: every part of V3's architecture in a shape that learns most in four minutes on two cores (docs/log.md, <i>nano</i>).</summary>
     static ModelConfiguration Nano(int vocabulary) => Common(vocabulary) with
     {
-        HiddenSize = 256, Layers = 4, FirstDenseLayers = 1, IntermediateSize = 640, Heads = 4, QueryLoraRank = 128, KeyValueLoraRank = 64,
-        NopeHeadDim = 48, RopeHeadDim = 16, ValueHeadDim = 48, RoutedExperts = 8, ExpertsPerToken = 2, ExpertGroups = 4, TopGroups = 2, SharedExperts = 1,
-        MoeIntermediateSize = 192, MaxPositionEmbeddings = 1024,
+        HiddenSize = 128, Layers = 4, FirstDenseLayers = 1, IntermediateSize = 352, Heads = 4, QueryLoraRank = 64, KeyValueLoraRank = 48,
+        NopeHeadDim = 32, RopeHeadDim = 16, ValueHeadDim = 32, RoutedExperts = 8, ExpertsPerToken = 2, ExpertGroups = 4, TopGroups = 2, SharedExperts = 1,
+        MoeIntermediateSize = 96, MaxPositionEmbeddings = 1024,
     };
 
     static ModelConfiguration Common(int vocabulary) => new()

@@ -10,16 +10,16 @@ public sealed partial record RunConfiguration
     {
         Output = output,
         Budget = steps is null ? new BudgetConfiguration { Minutes = minutes } : new BudgetConfiguration { Steps = steps },
-        Model = new ModelChoice { Preset = "nano", InitialDeviation = 0.02 },
+        Model = new ModelChoice { Preset = "nano", InitialDeviation = 0.05 },
         Tokenizer = new TokenizerConfiguration { Vocabulary = 4096 },
         Data = new DataConfiguration { Sources = ["bundled:austen", "bundled:kjv", "arithmetic:400"], SequenceLength = 256 },
         Batch = new BatchConfiguration { Rows = 8 },
-        LearningRate = new Optimization.LearningRateSchedule { Peak = 4e-3, WarmupSteps = 60, ConstantUntil = 0.5, CosineUntil = 0.97, DecayedUntil = 0.97, DecayedFactor = 0.02, FinalFactor = 0.02 },
+        LearningRate = new Optimization.LearningRateSchedule { Peak = 6e-3, WarmupSteps = 60, ConstantUntil = 0.5, CosineUntil = 0.97, DecayedUntil = 0.97, DecayedFactor = 0.02, FinalFactor = 0.02 },
         Evaluation = new EvaluationConfiguration
         {
             Times = 6,
             Bytes = 12_000,
-            Prompts = ["It is a truth universally acknowledged, that", "In the beginning God", "Seven plus five is"],
+            Prompts = ["It is a truth universally acknowledged, that", "In the beginning God"],
             SampleTokens = 40,
         },
         Checkpoint = new CheckpointConfiguration { Every = 250, Keep = 2 },

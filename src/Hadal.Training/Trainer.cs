@@ -36,8 +36,11 @@ public sealed record TrainingOutcome(
 /// </summary>
 public sealed partial class Trainer : IDisposable
 {
-    /// <summary>With a budget in minutes: steps that are made at least before their duration is believed. The first ones compile.</summary>
-    const int MeasuredSteps = 12;
+    /// <summary>With a budget in minutes: steps that are made at least before their duration is believed, the first ones compile; and the latest that are looked at.</summary>
+    const int LeastMeasuredSteps = 12, MeasuredSteps = 48;
+
+    /// <summary>With a budget in minutes: the part of it after which the number of steps is fixed. Schedules stand at their beginning until then.</summary>
+    const double MeasuredPart = 0.15;
 
     readonly RunConfiguration _run;
     readonly PreparedRun _data;
@@ -115,8 +118,8 @@ public sealed partial class Trainer : IDisposable
                 _recentSeconds[made++ % MeasuredSteps] = ended - began;
                 Advance(settings, result, secondsBefore + ended);
                 if (_average is not null && _position.Step % _run.Ema.Every == 0) _average.Update(_backend.Operations, Model.Parameters.Values);
-                if (_position.Steps == 0 && made >= MeasuredSteps && ended > 0.04 * 60 * _run.Budget.Minutes!.Value)
-                    _position = _position with { Steps = PlanSteps(ended) };
+                bool planned = _position.Steps == 0 && made >= LeastMeasuredSteps && ended > MeasuredPart * 60 * _run.Budget.Minutes!.Value;
+                if (planned) _position = _position with { Steps = PlanSteps(ended, Math.Min(made, MeasuredSteps)) };
 
                 double perSecond = (_position.Tokens - tokensBefore) / stepSeconds;
                 double left = _position.Steps == 0 ? Math.Max(0, (60 * _run.Budget.Minutes!.Value) - ended) : RemainingSeconds(stepSeconds / made);
@@ -126,7 +129,7 @@ public sealed partial class Trainer : IDisposable
                     LearningRate = settings.LearningRate, GradientNorm = result.GradientNorm, MaxViolation = result.MaxViolation,
                     StepSeconds = ended - began, TokensPerSecond = perSecond, ElapsedSeconds = ended, RemainingSeconds = left,
                 });
-                if (IsEvaluated(_position.Step)) EvaluateAndSample(_position.Step, cancel);
+                if (IsEvaluated(_position.Step) || (planned && _run.Evaluation.Times > 0)) EvaluateAndSample(_position.Step, cancel);
                 if (_run.Checkpoint.Every > 0 && _position.Step % _run.Checkpoint.Every == 0 && _position.Step != _position.Steps) Save();
             }
 
@@ -188,10 +191,10 @@ public sealed partial class Trainer : IDisposable
     }
 
     /// <summary>Steps that fit a budget in minutes, judged by the steps made so far; evaluations and the final one are set aside.</summary>
-    long PlanSteps(double elapsed)
+    long PlanSteps(double elapsed, int measured)
     {
-        double[] recent = [.. _recentSeconds.Order()];
-        double perStep = recent[MeasuredSteps / 2];
+        double[] recent = [.. _recentSeconds[..measured].Order()];
+        double perStep = recent[measured / 2];
         double perByte = _evaluationBytes == 0 ? 0 : _evaluationSeconds / _evaluationBytes;
         double final = perByte * _data.HeldOut.Sum(t => (double)t.Take(_run.Evaluation.FinalBytes).Bytes);
         double aside = final + (_evaluationSeconds * _run.Evaluation.Times);

@@ -221,4 +221,38 @@ public sealed class TrainerTests
         Assert.Equal(nats / (Math.Log(2) * bytes), score.BitsPerByte, 5);
         Assert.Equal(bytes, score.Bytes);
     }
+
+    [Fact]
+    public void A_budget_in_minutes_becomes_a_number_of_steps_that_a_resumed_run_keeps()
+    {
+        using var folder = new TemporaryFolder();
+        RunConfiguration run = TinyRuns.Configuration(folder, 1) with
+        {
+            Budget = new BudgetConfiguration { Minutes = 0.02 },
+            Evaluation = new EvaluationConfiguration { Times = 2, Bytes = 200, FinalBytes = 200 },
+        };
+        PreparedRun data = TinyRuns.Prepare(run);
+        long planned = 0;
+        using var cancel = new CancellationTokenSource();
+        var first = new Recorder
+        {
+            OnStep = s =>
+            {
+                if (s.Steps == 0) return;
+                planned = s.Steps;
+                cancel.Cancel();
+            },
+        };
+        Train("cpu", run, data, first, out TrainingOutcome outcome, cancel.Token);
+        Assert.True(first.Steps.Count >= 12, $"planned after {first.Steps.Count} steps");
+        Assert.All(first.Steps.SkipLast(1), s => Assert.Equal(0, s.Steps));
+        Assert.Equal(outcome.Step, first.Steps[^1].Step);
+        Assert.True(planned > outcome.Step);
+
+        var second = new Recorder();
+        Train("cpu", run, data, second, out TrainingOutcome completed);
+        Assert.Equal(TrainingStatus.Completed, completed.Status);
+        Assert.Equal(planned, completed.Step);
+        Assert.All(second.Steps, s => Assert.Equal(planned, s.Steps));
+    }
 }

@@ -15,14 +15,19 @@ public static class ForwardInspection
     /// <param name="directory">Model directory.</param>
     /// <param name="tokensFile">Safetensors file with I32 <c>input_ids</c> [B, T].</param>
     /// <param name="outputFile">Safetensors file to write, atomically.</param>
-    /// <param name="warnings">Receives what the load remarked.</param>
-    /// <returns>The loss.</returns>
+    /// <param name="warnings">Receives what the load remarked, and what is odd about the result.</param>
+    /// <param name="cancel">Looked at between loading, computing and writing; nothing is written then.</param>
+    /// <returns>The loss; not a number where T = 1, since nothing follows the only token.</returns>
     /// <exception cref="CheckpointFormatException">Model or tokens are not as they must be.</exception>
-    public static double Run(string directory, string tokensFile, string outputFile, bool backward, Recipe recipe, IBackend backend, ICollection<string>? warnings = null)
+    /// <exception cref="ArgumentException">The output is one of the inputs.</exception>
+    public static double Run(
+        string directory, string tokensFile, string outputFile, bool backward, Recipe recipe, IBackend backend, ICollection<string>? warnings = null, CancellationToken cancel = default)
     {
+        RefuseInputs(directory, tokensFile, outputFile);
         (int[] ids, int sequences, int length) = ReadTokens(tokensFile);
-        using LoadedModel loaded = ModelLoader.Load(directory, backend, recipe, withMtp: false);
+        using LoadedModel loaded = ModelLoader.Load(directory, backend, recipe, withMtp: false, positions: length);
         foreach (string warning in loaded.Warnings) warnings?.Add(warning);
+        cancel.ThrowIfCancellationRequested();
         Transformer model = loaded.Model;
         using var chunk = new SequenceChunk(model, sequences, length, training: backward);
         chunk.SetTokens(ids, length);
@@ -31,7 +36,7 @@ public static class ForwardInspection
         if (backward)
         {
             gradients = model.Parameters.CreateBuffer(model.DType);
-            chunk.ForwardBackward(new LossWeights(1 / targets, 0, 0, 0), gradients);
+            chunk.ForwardBackward(new LossWeights(targets == 0 ? 0 : 1 / targets, 0, 0, 0), gradients);
         }
         else
         {
@@ -42,21 +47,47 @@ public static class ForwardInspection
         Tensor logits = output.Allocate(model.DType, checked(sequences * length), model.Shape.Vocabulary);
         chunk.Logits(logits);
         backend.Synchronize();
+        cancel.ThrowIfCancellationRequested();
         double loss = 0;
         foreach (float one in chunk.Losses[0].AsSpan<float>()) loss += one;
         loss /= targets;
+        if (targets == 0) warnings?.Add("Every sequence is one token long: nothing follows it, so the loss is not a number.");
+        else if (!double.IsFinite(loss)) warnings?.Add($"The loss is {loss}: {FirstNonFinite(model) ?? "every weight is finite, so a product overflowed"}.");
 
         using Checkpoint checkpoint = Checkpoint.Open(directory);
         Write(outputFile, logits.Reshape(sequences, length, model.Shape.Vocabulary), loss, model, gradients, checkpoint);
         return loss;
     }
 
+    /// <summary>The output replaces what is at its path: never the model it is computed from, nor the tokens.</summary>
+    static void RefuseInputs(string directory, string tokensFile, string outputFile)
+    {
+        string output = Path.GetFullPath(outputFile);
+        IEnumerable<string> inputs = Directory.Exists(directory) ? Directory.EnumerateFiles(directory) : [directory];
+        foreach (string input in inputs.Append(tokensFile))
+            if (string.Equals(Path.GetFullPath(input), output, StringComparison.Ordinal))
+                throw new ArgumentException($"The output '{outputFile}' is one of the inputs and would be replaced. Choose another file for the result.");
+    }
+
+    static string? FirstNonFinite(Transformer model)
+    {
+        foreach (PublicTensor tensor in CheckpointWeights.Public(model))
+        {
+            Tensor values = tensor.View(model.Parameters.Values);
+            for (int row = 0; row < values.Rows; row++)
+                foreach (float value in values.Row<float>(row))
+                    if (!float.IsFinite(value)) return $"the weights of '{tensor.Name}' hold {value}; the file is damaged or training failed";
+        }
+
+        return null;
+    }
+
     static (int[] Ids, int Sequences, int Length) ReadTokens(string path)
     {
         using Checkpoint file = Checkpoint.Open(path);
         TensorEntry entry = file.Get("input_ids");
-        if (entry.Shape.Length != 2 || entry.Type is not (ElementType.I32 or ElementType.I64) || entry.Shape[0] < 1 || entry.Shape[1] < 2 || entry.ElementCount > int.MaxValue / 8)
-            throw new CheckpointFormatException($"{entry} is not usable as tokens", path, "Expected input_ids I32 [B, T] with at least one sequence of two tokens.", entry.Name);
+        if (entry.Shape.Length != 2 || entry.Type is not (ElementType.I32 or ElementType.I64) || entry.Shape[0] < 1 || entry.Shape[1] < 1 || entry.ElementCount > int.MaxValue / 8)
+            throw new CheckpointFormatException($"{entry} is not usable as tokens", path, "Expected input_ids I32 [B, T] with at least one sequence of one token.", entry.Name);
         ReadOnlySpan<byte> bytes = file.View(entry);
         int[] ids = entry.Type == ElementType.I32
             ? MemoryMarshal.Cast<byte, int>(bytes).ToArray()

@@ -21,6 +21,7 @@ public static class Generator
     /// <param name="parameters">How.</param>
     /// <param name="endTokens">Ids that end the text; empty to ignore them.</param>
     /// <param name="receive">Called with each chosen id; false stops.</param>
+    /// <exception cref="InvalidDataException">The model computes no numbers: its weights are damaged.</exception>
     public static StopReason Generate(GenerationSession session, ReadOnlySpan<int> prompt, int maxNewTokens, SamplingParameters parameters,
         ReadOnlySpan<int> endTokens, Func<int, bool> receive)
     {
@@ -31,6 +32,7 @@ public static class Generator
         Span<int> one = stackalloc int[1];
         for (int n = 0; n < maxNewTokens; n++)
         {
+            RequireNumbers(session);
             int token = sampler.Choose(session.Logits, parameters, (ulong)session.Length);
             if (!receive(token)) return StopReason.Stopped;
             if (endTokens.Contains(token)) return StopReason.EndToken;
@@ -40,5 +42,12 @@ public static class Generator
         }
 
         return StopReason.Length;
+    }
+
+    static void RequireNumbers(GenerationSession session)
+    {
+        foreach (float logit in session.Logits)
+            if (!float.IsFinite(logit))
+                throw new InvalidDataException($"The logits after token {session.Length} hold {logit}: the model's weights are damaged or its training failed. Take an earlier checkpoint, or copy the files again.");
     }
 }

@@ -21,9 +21,10 @@ public static class ModelLoader
     /// <param name="backend">Where the model lives.</param>
     /// <param name="withMtp">Whether MTP modules are wanted; those whose weights the checkpoint lacks are left out either way.</param>
     /// <param name="type">F32, or F64 on Reference.</param>
+    /// <param name="positions">Positions the caller needs; more than max_position_embeddings are given with a warning, for a model says little beyond what it was trained on.</param>
     /// <exception cref="ConfigurationException">config.json says something impossible.</exception>
     /// <exception cref="CheckpointFormatException">The weights do not fit; found before memory is taken.</exception>
-    public static LoadedModel Load(string directory, IBackend backend, Recipe recipe, bool withMtp = true, DType type = DType.F32)
+    public static LoadedModel Load(string directory, IBackend backend, Recipe recipe, bool withMtp = true, DType type = DType.F32, int positions = 0)
     {
         var warnings = new List<string>();
         ModelConfiguration configuration = ModelConfiguration.Load(directory, warnings);
@@ -32,6 +33,12 @@ public static class ModelLoader
         using Checkpoint checkpoint = Checkpoint.Open(directory);
         TransformerShape shape = Shape(configuration);
         shape = shape with { MtpDepth = withMtp ? CheckpointWeights.MtpDepth(checkpoint, shape) : 0 };
+        if (positions > shape.MaxPositions)
+        {
+            warnings.Add($"{positions} positions are more than the {shape.MaxPositions} that config.json names (max_position_embeddings): what comes after those may be poor.");
+            shape = shape with { MaxPositions = positions };
+        }
+
         CheckpointWeights.RequireEnough(checkpoint, shape);
         checkpoint.Verify();
         var model = new Transformer(backend, shape, recipe, type);

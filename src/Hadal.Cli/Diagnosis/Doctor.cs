@@ -11,7 +11,7 @@ static class Doctor
     const long OneGiB = 1L << 30;
 
     /// <summary>All checks, in the order they are shown.</summary>
-    public static IEnumerable<Check> Examine()
+    public static IEnumerable<Check> Examine(CancellationToken cancel)
     {
         yield return new Check("version", CheckState.Note, Version);
         yield return new Check("runtime", CheckState.Good, Machine.Runtime);
@@ -22,7 +22,7 @@ static class Doctor
         yield return Memory();
         yield return Disk();
         foreach (Check gpu in Gpu.Examine()) yield return gpu;
-        foreach (string name in Backends.Names) yield return Backend(name);
+        foreach (string name in Backends.Names) yield return Backend(name, cancel);
     }
 
     static string Version => typeof(Doctor).Assembly.GetName().Version?.ToString(3) ?? "unknown";
@@ -37,10 +37,14 @@ static class Doctor
     }
 
     // Proof that a backend runs here: every operation against its definition.
-    static Check Backend(string name)
+    static Check Backend(string name, CancellationToken cancel)
     {
         using IBackend backend = Backends.Make(name);
-        ConformanceResult[] results = [.. ConformanceSuite.Cases.Select(one => ConformanceSuite.Run(backend, one))];
+        ConformanceResult[] results = [.. ConformanceSuite.Cases.Select(one =>
+        {
+            cancel.ThrowIfCancellationRequested();
+            return ConformanceSuite.Run(backend, one);
+        })];
         ConformanceResult[] failed = [.. results.Where(result => !result.Passed)];
         return failed.Length == 0
             ? new Check("backend " + name, CheckState.Good, $"{backend.Description}; ran {results.Length} conformance cases, all passed")

@@ -17,10 +17,11 @@ static class ModelFolder
     }
 
     /// <summary>Loads the weights without MTP modules; what the loader remarks goes to standard error.</summary>
-    public static LoadedModel Load(string folder, IBackend backend, Context context)
+    /// <param name="positions">Positions that are needed, if more than config.json names.</param>
+    public static LoadedModel Load(string folder, IBackend backend, Context context, int positions = 0)
     {
         Require(folder);
-        LoadedModel loaded = ModelLoader.Load(folder, backend, Recipe.Fp32, withMtp: false);
+        LoadedModel loaded = ModelLoader.Load(folder, backend, Recipe.Fp32, withMtp: false, positions: positions);
         Warn(loaded.Warnings, context);
         return loaded;
     }

@@ -25,6 +25,9 @@ static class TokenIds
         return ids;
     }
 
+    /// <summary>How many ids a text holds, right or wrong ones.</summary>
+    public static int Count(string text) => text.Split(Separators, StringSplitOptions.RemoveEmptyEntries).Length;
+
     /// <summary>Comma separated, nothing else.</summary>
     public static string Format(IReadOnlyList<int> ids) => string.Join(',', ids);
 }

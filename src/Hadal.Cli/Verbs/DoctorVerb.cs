@@ -22,7 +22,7 @@ static class DoctorVerb
 
     static int Run(Context context, bool json)
     {
-        Check[] checks = [.. Doctor.Examine()];
+        Check[] checks = [.. Doctor.Examine(context.Cancellation)];
         bool healthy = checks.All(check => check.State != CheckState.Bad);
         if (json) WriteJson(context.Terminal, checks, healthy);
         else WriteTable(context.Terminal, checks, healthy);

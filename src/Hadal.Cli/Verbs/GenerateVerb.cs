@@ -15,7 +15,7 @@ static class GenerateVerb
         Option<string> model = Options.Model();
         Option<string?> ids = Options.Text("--token-ids", "5,17,…", "Ids to continue, comma separated. Nothing is added to them, no BOS either.");
         Option<string?> prompt = Options.Text("--prompt", "TEXT", "Text to continue; BOS is put before it.");
-        Option<int> count = Options.Integer("--max-new-tokens", "Most tokens to choose.", 128, 0);
+        Option<int> count = Options.Integer("--max-new-tokens", "Most tokens to choose.", 128, 0, 1 << 24);
         Option<double> temperature = Options.Real("--temperature", "0 takes the most likely token; higher is more varied.", 0.7, 0, 2);
         Option<double> topP = Options.Real("--top-p", "Choose among the most likely tokens that reach this probability.", 1, 1e-6, 1);
         Option<ulong> seed = Options.Seed();
@@ -40,8 +40,10 @@ static class GenerateVerb
             Tokenizer? tokenizer = givenText is not null || !printIds ? ModelFolder.Tokenizer(folder) : null;
             ModelFolder.Require(folder);
             using IBackend device = Backends.Create(line.GetRequiredValue(backend), context);
-            using LoadedModel loaded = ModelFolder.Load(folder, device, context);
-            int[] start = givenIds is not null ? TokenIds.Parse(givenIds, "--token-ids", loaded.Configuration.VocabularySize) : ModelFolder.Encode(tokenizer!, givenText!);
+            int[]? encoded = givenText is null ? null : ModelFolder.Encode(tokenizer!, givenText);
+            int positions = (encoded?.Length ?? TokenIds.Count(givenIds!)) + line.GetValue(count);
+            using LoadedModel loaded = ModelFolder.Load(folder, device, context, positions);
+            int[] start = encoded ?? TokenIds.Parse(givenIds!, "--token-ids", loaded.Configuration.VocabularySize);
             if (start.Length == 0) throw CommandError.WrongUse("--token-ids holds no id.", "at least one id", "for example --token-ids 0,17");
             return Run(context, loaded, tokenizer, start, line.GetValue(count), parameters, line.GetValue(ignoreEos) ? [] : [.. loaded.Configuration.EosTokenIds], printIds);
         });

@@ -45,7 +45,7 @@ static class InspectVerb
             if (!File.Exists(file)) throw CommandError.Failed($"There is no file {file}.", "a safetensors file with int32 input_ids [B,T]", "check the path given to --tokens");
             using IBackend device = Backends.Create(line.GetRequiredValue(backend), context);
             var warnings = new List<string>();
-            double loss = ForwardInspection.Run(folder, file, line.GetRequiredValue(output)!, line.GetValue(backward), line.GetRequiredValue(recipe), device, warnings);
+            double loss = ForwardInspection.Run(folder, file, line.GetRequiredValue(output)!, line.GetValue(backward), line.GetRequiredValue(recipe), device, warnings, context.Cancellation);
             ModelFolder.Warn(warnings, context);
             context.Terminal.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"loss {loss:R} nats per token; written to {line.GetValue(output)}"));
             return ExitCode.Fine;

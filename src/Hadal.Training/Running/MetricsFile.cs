@@ -119,7 +119,7 @@ public sealed class MetricsFile : ITrainingObserver, IDisposable
         _file.Write(_line.WrittenSpan);
     }
 
-    /// <summary>The complete lines of steps up to <paramref name="lastStep"/>; a torn or foreign line is dropped.</summary>
+    /// <summary>The complete lines of steps up to <paramref name="lastStep"/>; a torn or foreign line is dropped, and so is the final evaluation, which is made again.</summary>
     internal static byte[] Keep(ReadOnlySpan<byte> content, long lastStep)
     {
         var kept = new ArrayBufferWriter<byte>(content.Length + 1);
@@ -129,6 +129,7 @@ public sealed class MetricsFile : ITrainingObserver, IDisposable
             if (end < 0) break;
             ReadOnlySpan<byte> line = content[..(end + 1)];
             content = content[(end + 1)..];
+            if (line.IndexOf("\"final\":true"u8) >= 0) continue;
             if (StepOf(line) is long step && step <= lastStep) kept.Write(line);
         }
 

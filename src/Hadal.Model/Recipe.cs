@@ -6,6 +6,7 @@ namespace Hadal.Model;
 /// <summary>
 /// Precision, explicit: the format, granularity, scale and accumulation of each product, and the format of each cached tensor [V3 §3.3]. There is no ambient precision; a
 /// model is built with one recipe. Embedding, head, gate, norms and the attention core compute in float32 under every recipe; gradients of weights are float32.
+/// Blocks of a weight count from the first row of the parameter: gate and up together, which are blocks of the public layout where the width is a multiple of 128.
 /// </summary>
 /// <param name="Name">The name a user types.</param>
 /// <param name="Summary">One line for <c>--help</c> and logs.</param>

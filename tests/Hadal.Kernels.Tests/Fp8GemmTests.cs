@@ -48,6 +48,14 @@ public sealed class Fp8GemmTests
     }
 
     [Fact]
+    public void A_contiguous_group_that_begins_between_multiples_of_4_rows_is_refused()
+    {
+        var problem = new Fp8Problem(128, 40, 144, groups: 2, seed: 15);
+        KernelHazardException error = Assert.Throws<KernelHazardException>(() => problem.RunGrouped(GemmGrouping.Contiguous, Small, 1, [0, 70, 128], 0, [(0, 70), (70, 58)]));
+        Assert.Contains("begins at column 70", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Masked_groups_equal_the_reference()
     {
         var problem = new Fp8Problem(3 * 80, 40, 144, groups: 3, seed: 12);

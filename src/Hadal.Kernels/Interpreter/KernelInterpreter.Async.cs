@@ -156,6 +156,10 @@ public sealed partial class KernelInterpreter
         int at = SharedRange(warp, o, FirstActive(warp.Of(o.Destination), mask), map.BoxBytes, alignment);
         int column = (int)FirstActive(warp.Of(o.Coordinates[0]), mask), row = (int)FirstActive(warp.Of(o.Coordinates[1]), mask);
         uint barrierAddress = (uint)FirstActive(warp.Of(o.Barrier), mask);
+
+        // Seen on an H100: a box that begins elsewhere is an illegal instruction.
+        if ((long)column * Names.BytesOf(map.Element) % 16 != 0)
+            Report(HazardKind.Misaligned, warp, o, $"a box of '{map.Name}' begins at column {column}, which is no multiple of 16 bytes");
         _started.Add((id, o));
         Barrier(warp, o, barrierAddress, out _);
         foreach (BlockState block in _cluster)

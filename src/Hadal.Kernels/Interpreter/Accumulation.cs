@@ -20,18 +20,16 @@ public sealed class ExactAccumulation : IAccumulationModel
 }
 
 /// <summary>
-/// As the tensor cores of H100 and H200 add E4M3 products (<see cref="Numerics.TensorCoreAccumulation"/>, equal to a dump of the hardware bit for bit). BF16 products, whose
-/// accumulator keeps more, are summed exactly and rounded once.
+/// As the tensor cores of H100 and H200 add products of E4M3 (<see cref="Numerics.TensorCoreAccumulation"/>), BF16 and TF32 (<see cref="Numerics.WideTensorCoreAccumulation"/>);
+/// both models equal dumps of the hardware bit for bit.
 /// </summary>
 public sealed class TensorCoreArithmetic : IAccumulationModel
 {
-    readonly ExactAccumulation _exact = new();
-
     /// <inheritdoc/>
     public float Accumulate(float accumulator, ReadOnlySpan<float> a, ReadOnlySpan<float> b)
     {
-        // E4M3 instructions have 32 products, BF16 instructions 16.
-        if (a.Length != 32) return _exact.Accumulate(accumulator, a, b);
+        // E4M3 instructions have 32 products, BF16 instructions 16, TF32 instructions 8.
+        if (a.Length != 32) return Numerics.WideTensorCoreAccumulation.Accumulate(accumulator, a, b);
         Span<Numerics.E4M3> left = stackalloc Numerics.E4M3[32], right = stackalloc Numerics.E4M3[32];
         Numerics.E4M3.FromSingle(a, left);
         Numerics.E4M3.FromSingle(b, right);

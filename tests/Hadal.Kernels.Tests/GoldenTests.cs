@@ -6,7 +6,8 @@ namespace Hadal.Kernels.Tests;
 
 /// <summary>
 /// The PTX of the ladder, kept as text in <c>Golden</c> so that a change of the printer or of a kernel shows in review. Written anew only
-/// on purpose: run this test program with <c>--explicit only --filter-class Hadal.Kernels.Tests.GoldenTests</c>.
+/// on purpose: run this test program with
+/// <c>HADAL_WRITE_GOLDEN=1</c> and <c>--filter-class Hadal.Kernels.Tests.GoldenTests</c>.
 /// </summary>
 public sealed class GoldenTests
 {
@@ -19,6 +20,7 @@ public sealed class GoldenTests
     public void Ptx_is_the_golden_text(string name)
     {
         string path = Path.Combine(Folder, name + ".ptx");
+        if (Writes) File.WriteAllText(path, PtxPrinter.Print(Kernels().Single(k => string.Equals(k.Name, name, StringComparison.Ordinal)).Build()));
         Assert.True(File.Exists(path), $"{path} is missing: write it as the summary of this class says.");
         string[] golden = File.ReadAllText(path).Split('\n'), printed = PtxPrinter.Print(Kernels().Single(k => string.Equals(k.Name, name, StringComparison.Ordinal)).Build()).Split('\n');
         for (int i = 0; i < Math.Min(golden.Length, printed.Length); i++)
@@ -39,13 +41,8 @@ public sealed class GoldenTests
         Assert.All(notes, note => Assert.Matches(@"// \w[\w.]*\.cs:\d+$", note));
     }
 
-    [Fact(Explicit = true)]
-    public void Write_the_golden_files()
-    {
-        Directory.CreateDirectory(Folder);
-        foreach (string old in Directory.EnumerateFiles(Folder, "*.ptx")) File.Delete(old);
-        foreach ((string name, Func<Kernel> build) in Kernels()) File.WriteAllText(Path.Combine(Folder, name + ".ptx"), PtxPrinter.Print(build()));
-    }
+    /// <summary>True when the person who runs the tests asks for the files to be written anew.</summary>
+    internal static bool Writes => string.Equals(Environment.GetEnvironmentVariable("HADAL_WRITE_GOLDEN"), "1", StringComparison.Ordinal);
 
     static IEnumerable<(string Name, Func<Kernel> Build)> Kernels() =>
         LadderRung.All.Select(r => (r.ToString(), (Func<Kernel>)(() => r.Build(new MatrixShape(96, 80, 256)))));

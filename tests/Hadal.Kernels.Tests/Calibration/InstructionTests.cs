@@ -95,11 +95,4 @@ public sealed class InstructionTests
         for (int r = 0; r < 64; r++)
             for (int c = 0; c < 128; c++) Assert.Equal(x[176 * r + c], d[128 * r + (c ^ 16 * (r & 7))]);
     }
-
-    [Fact(Explicit = true)]
-    public void Write_the_ptx_of_all_kernels()
-    {
-        string folder = Directory.CreateDirectory(Path.Combine(AppContext.BaseDirectory, "instructions")).FullName;
-        foreach (KernelCase one in InstructionCases.All()) File.WriteAllText(Path.Combine(folder, one.Name.Replace(' ', '_') + ".ptx"), PtxPrinter.Print(one.Build()));
-    }
 }

@@ -50,11 +50,11 @@ public sealed class GradientTests
     }
 
     [Theory]
-    [InlineData(7168, 4096, 1, "2x2x64x128_s3_c1_g16_a0_i_late_balanced_tma")]
-    [InlineData(2048, 7168, 16, "2x2x64x128_s3_c1_g16_a0_i_late_balanced_tma")]
+    [InlineData(7168, 4096, 1, "2x2x64x128_s3_c1_g16_a0_k_i_balanced_tma")]
+    [InlineData(2048, 7168, 16, "2x2x64x128_s3_c1_g16_a0_k_i_balanced_tma")]
     [InlineData(100, 64, 1, "2x1x64x64_s6_c1_g16_a0_i_late_balanced_tma")]
     [InlineData(40, 30, 1, "1x1x64x32_s6_c1_g16_a0_i_late_balanced")]
-    [InlineData(200, 36, 4, "2x2x64x64_s5_c1_g16_a0_i_late_balanced")]
+    [InlineData(200, 36, 4, "2x2x64x64_s5_c1_g16_a0_k_i_balanced")]
     public void A_shape_has_its_tile(int m, int n, int groups, string tile)
     {
         var shape = new GradientShape(m, n, groups == 1 ? GradientGrouping.Dense : GradientGrouping.AlongK, groups);

@@ -111,11 +111,11 @@ public sealed class ConsumerScope : ThreadScope
     /// Starts adding a box of float32 in shared memory to a tensor; the call of one thread. Its writers fence and meet this thread first; <see cref="CommitBoxes"/>
     /// closes the group that <see cref="WaitForBoxes"/> waits for.
     /// </summary>
-    public void AddBox(TensorMap map, U32 from, U32 column, U32 row, CacheHint cache = CacheHint.None, [CallerFilePath] string file = "", [CallerLineNumber] int line = 0)
+    public void AddBox(TensorMap map, U32 from, U32 column, U32 row, [CallerFilePath] string file = "", [CallerLineNumber] int line = 0)
     {
         Recorder.At(file, line);
         if (map.Declaration.Element != ElementType.F32) throw new ArgumentException($"Map '{map.Declaration.Name}' holds {map.Declaration.Element}: boxes of F32 can be added.", nameof(map));
-        Recorder.Emit(new TensorStore(map.Parameter, _kernel.MapAddress(map).Value, from.Value, [column.Value, row.Value], Add: true, cache));
+        Recorder.Emit(new TensorStore(map.Parameter, _kernel.MapAddress(map).Value, from.Value, [column.Value, row.Value], Add: true));
     }
 
     /// <summary>Closes a group of this thread's boxes.</summary>

@@ -105,7 +105,7 @@ public sealed record TensorLoad(int Map, Value MapAddress, Value Destination, Se
 /// <summary>
 /// Copies one box from shared memory to a tensor, or adds it, each element atomically (f32); elements outside are dropped. One thread issues it.
 /// </summary>
-public sealed record TensorStore(int Map, Value MapAddress, Value Taken, Sequence<Value> Coordinates, bool Add = false, CacheHint Cache = CacheHint.None) : Operation
+public sealed record TensorStore(int Map, Value MapAddress, Value Taken, Sequence<Value> Coordinates, bool Add = false) : Operation
 {
     /// <inheritdoc/>
     public override Sequence<Value> Operands => [MapAddress, Taken, .. Coordinates];
@@ -117,7 +117,7 @@ public sealed record TensorStore(int Map, Value MapAddress, Value Taken, Sequenc
     public override string Mnemonic => "tensor_store";
 
     /// <inheritdoc/>
-    public override string Attributes => $"map {Map}{(Add ? " add" : "")}{(Cache == CacheHint.None ? "" : " " + Cache)}";
+    public override string Attributes => $"map {Map}{(Add ? " add" : "")}";
 }
 
 /// <summary>Asks for a tensor map in the descriptor cache.</summary>

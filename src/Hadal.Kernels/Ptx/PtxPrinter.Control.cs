@@ -46,16 +46,7 @@ public sealed partial class PtxPrinter
     {
         string map = UseRegister(o.MapAddress), from = UseRegister(o.Taken);
         string word = o.Add ? "cp.reduce.async.bulk.tensor.2d.global.shared::cta.add.tile.bulk_group" : "cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group";
-        string coordinates = string.Join(", ", UseRegisters(o.Coordinates));
-        if (o.Cache != CacheHint.Streaming)
-        {
-            Line($"{word} [{map}, {{{coordinates}}}], [{from}];");
-            return;
-        }
-
-        string policy = New(ScalarType.U64);
-        Line($"createpolicy.fractional.L2::evict_first.b64 {policy}, 1.0;");
-        Line($"{word}.L2::cache_hint [{map}, {{{coordinates}}}], [{from}], {policy};");
+        Line($"{word} [{map}, {{{string.Join(", ", UseRegisters(o.Coordinates))}}}], [{from}];");
     }
 
     void PrintPrefetchTensorMap(PrefetchTensorMap o) => Line($"prefetch.tensormap [{UseRegister(o.MapAddress)}];");

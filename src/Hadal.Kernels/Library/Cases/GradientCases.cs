@@ -43,7 +43,6 @@ public static class GradientCases
         yield return Dense(260, 64, 128 * 5, new Fp8GradientConfig { TileN = 64, Stages = 2, TensorEpilogue = true, Balanced = true }, CaseValues.Normal, 27);
         yield return Grouped(80, 40, [512, 0, 128, 1024], balanced with { TensorEpilogue = true }, 28);
         yield return Dense(200, 40, 272, new Fp8GradientConfig { TileN = 32, Stages = 2, KeepsScales = true }, CaseValues.Normal, 30);
-        yield return Dense(64, 64, 272, small with { TensorEpilogue = true, StreamsResult = true }, CaseValues.Normal, 31);
         yield return Dense(100, 70, 400, small with { Promotion = GradientPromotion.ColumnFirst }, CaseValues.Outliers, 29);
     }
 
@@ -74,11 +73,10 @@ public static class GradientCases
     {
         Fp8GradientConfig boxes = GemmChoice.ForGradient(new GradientShape(4096, 4096));
         yield return boxes;
-        yield return boxes with { StreamsResult = true };
-        yield return boxes with { KeepsScales = true, LateEpilogue = false };
-        yield return boxes with { Cluster = 2, StreamsResult = true };
-        yield return boxes with { Warpgroups = 3, Waves = 1, Stages = 4, TensorEpilogue = false };
-        yield return boxes with { Warpgroups = 3, Waves = 1, Stages = 4, TensorEpilogue = false, RasterGroup = 8 };
+        yield return boxes with { KeepsScales = false, LateEpilogue = true };
+        yield return boxes with { KeepsScales = false, LateEpilogue = true, Promotion = GradientPromotion.ColumnFirst };
+        yield return boxes with { LateEpilogue = true, TileN = 96 };
+        yield return boxes with { Warpgroups = 3, Waves = 1, Stages = 4, KeepsScales = false, LateEpilogue = true, TensorEpilogue = false };
     }
 
     /// <summary>One dense product. With <paramref name="samples"/> only so many random elements are compared, and all are looked at for what was not written.</summary>

@@ -13,12 +13,11 @@ sealed class F32BoxEpilogue
     readonly ConsumerScope _scope;
     readonly TensorMap _d;
     readonly int _boxes;
-    readonly CacheHint _cache;
     readonly U32 _buffer, _element;
 
-    public F32BoxEpilogue(KernelScope kernel, ConsumerScope scope, TensorMap d, int tileN, SharedRegion buffers, CacheHint cache)
+    public F32BoxEpilogue(KernelScope kernel, ConsumerScope scope, TensorMap d, int tileN, SharedRegion buffers)
     {
-        (_scope, _d, _boxes, _cache) = (scope, d, tileN / BoxColumns, cache);
+        (_scope, _d, _boxes) = (scope, d, tileN / BoxColumns);
         U32 lane = scope.Lane, row = lane >> 2;
         _buffer = scope.Address(buffers) + kernel.Warp * (_boxes * BoxBytes);
 
@@ -54,7 +53,7 @@ sealed class F32BoxEpilogue
         Predicate issues = rowEnd is { } end ? elected & row < end : elected;
         _scope.If(issues, () =>
         {
-            for (int box = 0; box < _boxes; box++) _scope.AddBox(_d, _buffer + box * BoxBytes, column + box * BoxColumns, row, _cache);
+            for (int box = 0; box < _boxes; box++) _scope.AddBox(_d, _buffer + box * BoxBytes, column + box * BoxColumns, row);
             _scope.CommitBoxes();
         });
         _scope.WarpSync();

@@ -109,9 +109,6 @@ public sealed record Fp8GradientConfig
     /// <summary>Tiles are added to D by TMA out of shared memory, while the warpgroups go on; otherwise straight from the registers.</summary>
     public bool TensorEpilogue { get; init; }
 
-    /// <summary>With <see cref="TensorEpilogue"/>: D leaves the L2 first, so that the operands stay there.</summary>
-    public bool StreamsResult { get; init; }
-
     /// <summary>Groups of 8 columns whose scales are read while the product is made; the others are read during promotion.</summary>
     public int ScalesAhead { get; init; }
 
@@ -162,5 +159,5 @@ public sealed record Fp8GradientConfig
 
     /// <summary>A short name: what log lines and kernel names say.</summary>
     public override string ToString() =>
-        $"{Warpgroups}x{Waves}x64x{TileN}_s{Stages}_c{Cluster}_g{RasterGroup}_a{ScalesAhead}{(KeepsScales ? "_k" : "")}{(ScaleOrder == ColumnScaleOrder.Interleaved ? "_i" : "")}{(Promotion == GradientPromotion.ColumnFirst ? "_cf" : "")}{(LateEpilogue ? "_late" : "")}{(Balanced ? "_balanced" : "")}{(TensorEpilogue ? "_tma" : "")}{(StreamsResult ? "_ef" : "")}{(Omits == GradientOmission.Nothing ? "" : "_without_" + Omits)}";
+        $"{Warpgroups}x{Waves}x64x{TileN}_s{Stages}_c{Cluster}_g{RasterGroup}_a{ScalesAhead}{(KeepsScales ? "_k" : "")}{(ScaleOrder == ColumnScaleOrder.Interleaved ? "_i" : "")}{(Promotion == GradientPromotion.ColumnFirst ? "_cf" : "")}{(LateEpilogue ? "_late" : "")}{(Balanced ? "_balanced" : "")}{(TensorEpilogue ? "_tma" : "")}{(Omits == GradientOmission.Nothing ? "" : "_without_" + Omits)}";
 }

@@ -46,7 +46,7 @@ sealed class Fp8GradientConsumer
         _previousColumn = scope.Register("previous_column", scope.Constant(None));
         _previousGroup = scope.Register("previous_group", scope.Constant(0));
         _previousEnds = scope.Register("previous_ends", scope.Constant(0));
-        if (result.Map is { } map) _boxes = new F32BoxEpilogue(kernel, scope, map, config.TileN, buffers!, config.StreamsResult ? CacheHint.Streaming : CacheHint.None);
+        if (result.Map is { } map) _boxes = new F32BoxEpilogue(kernel, scope, map, config.TileN, buffers!);
         else _direct = new F32Epilogue(scope, result.Pointer, shape.N, config.TileN, shape.N % (config.TileN * config.Cluster) != 0, accumulate: true);
         _walk = new GradientWalk(kernel, scope, shape, config, tokens);
         _order = config.Balanced ? new PieceOrder(kernel, scope, config, flags, _walk) : null;

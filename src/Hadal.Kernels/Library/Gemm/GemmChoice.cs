@@ -122,6 +122,8 @@ public static class GemmChoice
             Waves = shape.M > 128 ? 2 : 1,
             TileN = shape.N > 64 ? 128 : shape.N > 32 ? 64 : 32,
             ScaleOrder = ColumnScaleOrder.Interleaved,
+            KeepsScales = shape.M > 128,
+            LateEpilogue = shape.M <= 128,
             Balanced = true,
             TensorEpilogue = shape.N % 4 == 0 && (shape.Groups == 1 || shape.M % 16 == 0),
         };

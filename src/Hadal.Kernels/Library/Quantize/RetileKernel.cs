@@ -11,15 +11,14 @@ namespace Hadal.Kernels.Library.Quantize;
 /// [⌈rows/128⌉, output_stride] f32, column c's at its place (<see cref="GradientScales"/>).
 /// </summary>
 /// <remarks>
-/// A block turns 128×128 elements: a warp takes 8 rows, a lane 4 columns; the largest magnitudes of columns meet in shared memory, one thread a column finds its
-/// scale, the codes are turned in shared memory.
+/// A block turns 128×128 elements: a warp takes 16 rows, a lane 4 columns; the largest magnitudes of columns meet in shared memory, the codes are turned there.
 /// Columns of the result from rows to k_stride (a multiple of 16, at least rows) are 0 as far as they share a tile with a row.
 /// Parameters, in order: pointer x; with E4M3 pointer x_scales [⌈columns/128⌉, input_stride] f32 (a multiple of 4); pointers codes, scales; words rows (or their
 /// address, <see cref="RowCount"/>), k_stride, output_stride; with E4M3 word input_stride. Launch it on <see cref="Blocks"/> blocks.
 /// </remarks>
 public static class RetileKernel
 {
-    const int Threads = 512, Warps = Threads / 32, RowsOfWarp = 128 / Warps, PiecesOfColumn = 8;
+    const int Threads = 256, Warps = Threads / 32, RowsOfWarp = 128 / Warps;
 
     /// <summary>The kernel for so many columns (a multiple of 16).</summary>
     public static Kernel Build(int columns, ElementType source, ScaleKind kind, ColumnScaleOrder order = ColumnScaleOrder.Natural, RowCount count = RowCount.Argument)
@@ -35,7 +34,7 @@ public static class RetileKernel
             U64 codes = kernel.Pointer("codes", ElementType.E4M3), scales = kernel.Pointer("scales", ElementType.F32);
             U32 rows = QuantizeShape.Rows(kernel, count), kStride = kernel.Word("k_stride"), outputStride = kernel.Word("output_stride");
             U32 inputStride = coded ? kernel.Word("input_stride") : default;
-            SharedRegion largestOfWarps = kernel.Shared("largest", 4 * 128 * Warps, 16), dividers = kernel.Shared("dividers", 3 * 4 * 128, 16), turned = kernel.Shared("turned", 128 * 128, 128);
+            SharedRegion largestOfWarps = kernel.Shared("largest", 4 * 128 * Warps, 16), turned = kernel.Shared("turned", 128 * 128, 128);
             int tileColumns = TileQuantizer.TileCount(columns);
             U32 block = kernel.BlockIndex(), tileRow = block / tileColumns, tileColumn = block - tileRow * tileColumns;
             U32 column = (tileColumn << 7) + (kernel.Lane << 2), firstRow = (tileRow << 7) + kernel.Warp * RowsOfWarp;
@@ -45,48 +44,38 @@ public static class RetileKernel
                 F32[][] values = coded
                     ? Decode(kernel, Read(kernel, x, firstRow, rows, columnRead, columns, 1), sourceScales.At(tileColumn * inputStride, 4), firstRow, rows)
                     : [.. Read(kernel, x, firstRow, rows, columnRead, columns, 2).Select(w => Numbers(kernel, w))];
-                MeetLargest(kernel, values, largestOfWarps);
-                kernel.If(kernel.Warp < 4, () =>
-                {
-                    // One thread a column.
-                    U32 mine = kernel.ThreadIndex, at = (tileColumn << 7) + mine;
-                    var divider = new TileDivider(kernel, LargestOfColumn(kernel, mine, largestOfWarps), kind, E4M3.MaxValue);
-                    U32[] words = divider.Words;
-                    for (int i = 0; i < words.Length; i++) kernel.StoreShared(kernel.Address(dividers, 512 * i) + (mine << 2), words[i]);
-                    Predicate? inside = columns % 128 == 0 ? null : at < columns;
-                    kernel.Store(scales.At(tileRow * outputStride + (order == ColumnScaleOrder.Natural ? at : Interleaved(at)), 4), divider.Scale, where: inside);
-                }, uniform: true);
-                kernel.Sync();
+                U32[] largest = Largest(kernel, values, firstRow, rows, largestOfWarps);
 
-                // Turning: 8 rows of a column are half a piece of 16 bytes; the pieces of a column are permuted by the lane against bank conflicts.
-                var found = new U32[3][];
-                for (int i = 0; i < found.Length; i++) found[i] = kernel.LoadShared<U32>(4, kernel.Address(dividers, 512 * i) + (kernel.Lane << 4));
-                U32 turning = kernel.Address(turned) + (kernel.Lane << 9) + (((kernel.Warp >> 1) ^ (kernel.Lane & 7)) << 4) + ((kernel.Warp & 1) << 3);
+                // Turning: 16 rows of a column are 16 bytes; pieces of a column are permuted by the lane against bank conflicts.
+                U32 turning = kernel.Address(turned) + (kernel.Lane << 9) + ((kernel.Warp ^ (kernel.Lane & 7)) << 4);
                 for (int i = 0; i < 4; i++)
                 {
-                    var divider = new TileDivider(kernel, kind, found[0][i], found[1][i], found[2][i]);
+                    var divider = new TileDivider(kernel, largest[i], kind, E4M3.MaxValue);
                     var piece = new U32[RowsOfWarp / 4];
                     for (int r = 0; r < RowsOfWarp; r += 4) piece[r / 4] = divider.Codes(values[r][i], values[r + 1][i], values[r + 2][i], values[r + 3][i]);
                     kernel.StoreShared<U32>(turning, piece, 128 * i);
+                    U32 place = order == ColumnScaleOrder.Natural ? column + i : Interleaved(column, i);
+                    Predicate writes = kernel.Warp.Is(0);
+                    if (columns % 128 != 0) writes &= column + i < columns;
+                    kernel.Store(scales.At(tileRow * outputStride + place, 4), divider.Scale, where: writes);
                 }
 
                 kernel.Sync();
                 Write(kernel, codes, kStride, tileRow, tileColumn, columns, turned);
             }, uniform: true);
-        }, blocksPerMultiprocessor: 2);
+        });
     }
 
     /// <summary>Blocks to launch.</summary>
     public static int Blocks(int rows, int columns) => QuantizeShape.CheckBlocks((long)TileQuantizer.TileCount(rows) * TileQuantizer.TileCount(columns));
 
-    /// <summary>Four columns of the warp's rows, all loads started before any is used; zeros in rows that do not exist.</summary>
+    /// <summary>Four columns of the warp's rows, all loads started before any is used; rows beyond the last repeat it.</summary>
     static U32[][] Read(KernelScope kernel, U64 x, U32 firstRow, U32 rows, U32 column, int columns, int bytes)
     {
         var words = new U32[RowsOfWarp][];
         U64 first = x.At(column, bytes);
         for (int r = 0; r < RowsOfWarp; r++)
             words[r] = kernel.LoadVector<U32>(bytes, first + (firstRow + r).Minimum(rows - 1).MultiplyWide(bytes * columns), 0, CacheHint.ReadOnly);
-        for (int r = 0; r < RowsOfWarp; r++) QuantizeShape.ZeroUnless(kernel, firstRow + r < rows, words[r]);
         return words;
     }
 
@@ -104,31 +93,39 @@ public static class RetileKernel
         return values;
     }
 
-    /// <summary>Each warp lays down the bits of its columns' largest magnitudes, and all meet.</summary>
-    static void MeetLargest(KernelScope kernel, F32[][] values, SharedRegion meetingPlace)
+    /// <summary>The bits of the four columns' largest magnitudes over all warps; values of rows that do not exist become zero.</summary>
+    static U32[] Largest(KernelScope kernel, F32[][] values, U32 firstRow, U32 rows, SharedRegion meetingPlace)
     {
-        U32[] largest = [.. values[0].Select(TileDivider.Magnitude)];
-        foreach (F32[] row in values[1..])
-            for (int i = 0; i < 4; i++) largest[i] = largest[i].Maximum(TileDivider.Magnitude(row[i]));
-        kernel.StoreShared<U32>(kernel.Address(meetingPlace) + (kernel.Warp << 9) + (kernel.Lane << 4), largest);
-        kernel.Sync();
-    }
+        U32[] largest = [kernel.Constant(0), kernel.Constant(0), kernel.Constant(0), kernel.Constant(0)];
+        for (int r = 0; r < values.Length; r++)
+        {
+            Predicate inside = firstRow + r < rows;
+            for (int i = 0; i < 4; i++)
+            {
+                values[r][i] = inside.Select(values[r][i], kernel.Constant(0f));
+                largest[i] = largest[i].Maximum(TileDivider.Magnitude(values[r][i]));
+            }
+        }
 
-    static U32 LargestOfColumn(KernelScope kernel, U32 column, SharedRegion meetingPlace)
-    {
-        U32 address = kernel.Address(meetingPlace) + (column << 2), largest = kernel.LoadShared<U32>(address);
-        for (int warp = 1; warp < Warps; warp++) largest = largest.Maximum(kernel.LoadShared<U32>(address, 512 * warp));
+        U32 meeting = kernel.Address(meetingPlace) + (kernel.Lane << 4);
+        kernel.StoreShared<U32>(meeting + (kernel.Warp << 9), largest);
+        kernel.Sync();
+        for (int warp = 0; warp < Warps; warp++)
+        {
+            U32[] others = kernel.LoadShared<U32>(4, meeting, 512 * warp);
+            for (int i = 0; i < 4; i++) largest[i] = largest[i].Maximum(others[i]);
+        }
+
         return largest;
     }
 
     /// <summary>Eight threads write the 128 codes of a column.</summary>
     static void Write(KernelScope kernel, U64 codes, U32 kStride, U32 tileRow, U32 tileColumn, int columns, SharedRegion turned)
     {
-        const int ColumnsOfPass = Threads / PiecesOfColumn;
-        U32 piece = kernel.ThreadIndex & (PiecesOfColumn - 1), k = (tileRow << 7) + (piece << 4);
-        for (int first = 0; first < 128; first += ColumnsOfPass)
+        U32 piece = kernel.ThreadIndex & 7, k = (tileRow << 7) + (piece << 4);
+        for (int pass = 0; pass < 4; pass++)
         {
-            U32 inTile = (kernel.ThreadIndex >> 3) + first, channel = (tileColumn << 7) + inTile;
+            U32 inTile = (kernel.ThreadIndex >> 3) + 32 * pass, channel = (tileColumn << 7) + inTile;
             U32 from = kernel.Address(turned) + (inTile << 7) + ((piece ^ ((inTile >> 2) & 7)) << 4);
             Predicate writes = k < kStride;
             if (columns % 128 != 0) writes &= channel < columns;
@@ -138,6 +135,11 @@ public static class RetileKernel
 
     static F32[] Numbers(ThreadScope scope, U32[] pairs) => [scope.LowBF16(pairs[0]), scope.HighBF16(pairs[0]), scope.LowBF16(pairs[1]), scope.HighBF16(pairs[1])];
 
-    /// <summary>The place of a column's scale (<see cref="GradientScales.Place"/>): of the last four bits, bit 3 goes to bit 1, bits 2 and 1 to 3 and 2, bit 0 stays.</summary>
-    static U32 Interleaved(U32 column) => (column & ~15) | (((column >> 1) & 3) << 2) | (((column >> 3) & 1) << 1) | (column & 1);
+    /// <summary>The place of column + i, where column is a multiple of 4 and i below 4.</summary>
+    static U32 Interleaved(U32 column, int i)
+    {
+        // Of the 16: bit 3 goes to bit 1, bits 2 and 1 to 3 and 2, bit 0 stays.
+        U32 within = column & 15;
+        return (column & ~15) + ((within >> 3) << 1) + ((((within >> 2) & 1) << 1) + (i >> 1)) * 4 + (i & 1);
+    }
 }

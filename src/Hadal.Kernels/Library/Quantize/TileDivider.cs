@@ -14,14 +14,6 @@ sealed class TileDivider
     readonly F32 _divisor, _reciprocal, _minusReciprocal;
     readonly U32 _mask;
 
-    /// <summary>The divisor that another thread has found, from its <see cref="Words"/>.</summary>
-    public TileDivider(ThreadScope scope, ScaleKind kind, U32 divisor, U32 reciprocal, U32 mask)
-    {
-        (_scope, _kind, _divisor, _reciprocal, _mask) = (scope, kind, divisor.AsF32(), reciprocal.AsF32(), mask);
-        _minusReciprocal = kind == ScaleKind.Plain ? -_reciprocal : _reciprocal;
-        Scale = _divisor;
-    }
-
     /// <param name="scope">Where the threads run.</param>
     /// <param name="largest">The bits of the tile's largest magnitude, NaN above infinity above numbers.</param>
     /// <param name="kind">Plain or power of two.</param>
@@ -55,9 +47,6 @@ sealed class TileDivider
 
     /// <summary>What is stored as the tile's scale.</summary>
     public F32 Scale { get; }
-
-    /// <summary>Divisor, reciprocal and mask, for other threads.</summary>
-    public U32[] Words => [_divisor.AsU32(), _reciprocal.AsU32(), _mask];
 
     /// <summary>The bits of |value|, which order as magnitudes do.</summary>
     public static U32 Magnitude(F32 value) => value.AsU32() & 0x7FFFFFFF;

@@ -28,6 +28,7 @@ static class CommandLine
             ConformanceVerb.Create(context),
             DoctorVerb.Create(context),
         };
+        ProcessorOptions.AddTo(root);
         foreach (HelpOption help in root.Options.OfType<HelpOption>()) help.Action = new HelpWithExamples((HelpAction)help.Action!);
         return root;
     }
@@ -37,10 +38,11 @@ static class CommandLine
     {
         using var interruption = new Interruption();
         var terminal = new Terminal();
-        RootCommand root = Create(new Context(terminal, interruption));
+        var context = new Context(terminal, interruption);
+        RootCommand root = Create(context);
         ParseResult line = root.Parse(arguments, new ParserConfiguration { EnablePosixBundling = false, ResponseFileTokenReplacer = null });
         string command = NameOf(line.CommandResult);
-        string? error = line.Errors.Count > 0 ? line.Errors[0].Message : MistypedOption(line);
+        string? error = MissingVerb(line) ?? (line.Errors.Count > 0 ? line.Errors[0].Message : MistypedOption(line));
         if (error is not null)
         {
             ErrorReport.Write(command, OptionError.Report(error, command), terminal.Error);
@@ -49,6 +51,7 @@ static class CommandLine
 
         try
         {
+            ProcessorOptions.Apply(line, context);
             return line.Invoke(new InvocationConfiguration
             {
                 EnableDefaultExceptionHandler = false,
@@ -66,6 +69,16 @@ static class CommandLine
         {
             return ErrorReport.Write(command, exception, terminal.Error);
         }
+    }
+
+    // Where verbs are inside, one of them must follow; the parser says only that something is missing.
+    static string? MissingVerb(ParseResult line)
+    {
+        Command at = line.CommandResult.Command;
+        if (at.Subcommands.Count == 0 || at.Action is not null || line.Errors.Count == 0) return null;
+        string? word = line.UnmatchedTokens.FirstOrDefault();
+        string given = word is null ? "No command was given." : word.StartsWith('-') ? $"{word} stands where a command belongs." : $"There is no command \"{word}\".";
+        return OptionError.Message(given, $"one of {string.Join(", ", at.Subcommands.Select(verb => verb.Name))}");
     }
 
     // The parser takes an option it does not know for a file when a verb has files. After "--" everything is one.

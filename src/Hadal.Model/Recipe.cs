@@ -115,6 +115,9 @@ public sealed partial record Recipe(string Name, string Summary)
     /// <summary>All recipes with a name, in the order in which they are listed.</summary>
     public static IReadOnlyList<Recipe> All { get; } = [Fp32, Bf16, Fp8, Fp8BlockGradients, Fp8PerTensor, Fp8NoPromotion, Fp8TensorCore];
 
+    /// <summary>The name.</summary>
+    public override string ToString() => Name;
+
     /// <summary>Finds a recipe by name, or reads one from a file when the name ends in <c>.json</c>.</summary>
     /// <exception cref="ArgumentException">No recipe has that name (the message lists those that exist), or the file's recipe cannot work.</exception>
     public static Recipe Find(string name)

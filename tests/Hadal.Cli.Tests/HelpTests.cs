@@ -35,6 +35,10 @@ public sealed class HelpTests
         Assert.Contains("Example", outcome.Output, StringComparison.Ordinal);
         Assert.Contains("130 interrupted", outcome.Output, StringComparison.Ordinal);
         Assert.Empty(outcome.Error);
+
+        // Each default once, and no record of the program's inside.
+        Assert.All(outcome.Output.Split('\n'), one => Assert.InRange(one.Split("[default:").Length, 1, 2));
+        Assert.DoesNotContain(" { ", outcome.Output, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -18,7 +18,7 @@ static class Backends
         return backend;
     }
 
-    /// <summary>Makes the backend; threads and instruction set of cpu come from HADAL_THREADS and HADAL_ISA.</summary>
+    /// <summary>Makes the backend; threads and instruction set of cpu come from <c>--threads</c> and <c>--isa</c>, else HADAL_THREADS and HADAL_ISA.</summary>
     /// <param name="threads">Threads of cpu instead; 0 for those of the environment.</param>
     public static IBackend Make(string name, int threads = 0) => name switch
     {

@@ -35,13 +35,13 @@ static partial class ErrorReport
     // exceptions need words.
     static CommandError Describe(Exception cause) => cause switch
     {
-        FileNotFoundException or DirectoryNotFoundException => CommandError.Failed(Message(cause), fix: "check the spelling of the path; relative paths start in the current folder"),
-        UnauthorizedAccessException => CommandError.Failed(Message(cause), fix: "check who owns the file or folder and whether it may be read or written"),
-        IOException or ArgumentOutOfRangeException when IsDiskFull(cause) => CommandError.Failed(Message(cause), fix: "free some space on that disk, then run the same command again"),
+        FileNotFoundException or DirectoryNotFoundException => CommandError.Failed(Text(cause), fix: "check the spelling of the path; relative paths start in the current folder"),
+        UnauthorizedAccessException => CommandError.Failed(Text(cause), fix: "check who owns the file or folder and whether it may be read or written"),
+        IOException or ArgumentOutOfRangeException when IsDiskFull(cause) => CommandError.Failed(Text(cause), fix: "free some space on that disk, then run the same command again"),
         OutOfMemoryException => CommandError.Failed("There is not enough memory for this.", fix: "use a smaller model, batch or sequence length, or a machine with more memory"),
         NullReferenceException or IndexOutOfRangeException or InvalidCastException or AccessViolationException or KeyNotFoundException =>
             CommandError.Failed($"This is a fault in hadal itself ({cause.GetType().Name}: {cause.Message})", fix: "run the same command with HADAL_DEBUG=1 and report what it prints"),
-        _ => CommandError.Failed(Message(cause)),
+        _ => CommandError.Failed(Text(cause)),
     };
 
     // On Unix ENOSPC is 28, a quota 122 (Linux) or 69 (macOS); Windows says ERROR_DISK_FULL (112) in the low word. A file that grows beyond what its file system
@@ -50,7 +50,8 @@ static partial class ErrorReport
         ? cause.Message.StartsWith("Specified file length was too large", StringComparison.Ordinal)
         : cause.HResult is 28 or 122 or 69 || (cause.HResult & 0xFFFF) is 112 or 39;
 
-    static string Message(Exception cause) => ParameterSuffix().Replace(cause.Message, "");
+    /// <summary>An exception's message without the name of a parameter, which means nothing to a user.</summary>
+    public static string Text(Exception cause) => ParameterSuffix().Replace(cause.Message, "");
 
     [GeneratedRegex(@"\s*\(Parameter '[^']*'\)")]
     private static partial Regex ParameterSuffix();

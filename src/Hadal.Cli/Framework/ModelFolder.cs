@@ -33,11 +33,13 @@ static class ModelFolder
     }
 
     /// <summary>The model's tokenizer.</summary>
-    public static Tokenizer Tokenizer(string path)
+    /// <param name="path">A tokenizer.json, or a folder that holds one.</param>
+    /// <param name="fix">What to do where there is none.</param>
+    public static Tokenizer Tokenizer(string path, string fix = "name a folder with tokenizer.json, or use --token-ids with --print ids, which need none")
     {
         string file = Directory.Exists(path) ? Path.Combine(path, "tokenizer.json") : path;
         if (!File.Exists(file))
-            throw CommandError.Failed($"There is no tokenizer at {path}.", "a tokenizer.json, or a folder that holds one", "name a folder with tokenizer.json, or use --token-ids with --print ids, which need none");
+            throw CommandError.Failed($"There is no tokenizer at {path}.", "a tokenizer.json, or a folder that holds one", fix);
         return Hadal.Text.Tokenizer.Load(file);
     }
 

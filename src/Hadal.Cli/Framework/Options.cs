@@ -10,7 +10,7 @@ static class Options
     /// <summary>A whole number in a range.</summary>
     public static Option<int> Integer(string name, string description, int usual, int least, int most = int.MaxValue) => new(name)
     {
-        Description = $"{description} [default: {usual}]",
+        Description = description,
         HelpName = "N",
         DefaultValueFactory = _ => usual,
         CustomParser = result => Parse(result, name, $"a whole number from {least} to {most}",
@@ -29,7 +29,7 @@ static class Options
     /// <summary>A seed: any whole number from 0 to 2⁶⁴−1.</summary>
     public static Option<ulong> Seed(ulong usual = 0) => new("--seed")
     {
-        Description = $"Seed of every random choice; the same seed gives the same result. [default: {usual}]",
+        Description = "Seed of every random choice; the same seed gives the same result.",
         HelpName = "N",
         DefaultValueFactory = _ => usual,
         CustomParser = result => Parse(result, "--seed", "a whole number from 0 to 2^64-1",
@@ -39,7 +39,7 @@ static class Options
     /// <summary>A number in a range, with a decimal point whatever the locale says.</summary>
     public static Option<double> Real(string name, string description, double usual, double least, double most) => new(name)
     {
-        Description = $"{description} [default: {usual.ToString(CultureInfo.InvariantCulture)}]",
+        Description = description,
         HelpName = "X",
         DefaultValueFactory = _ => usual,
         CustomParser = result => Parse(result, name, string.Create(CultureInfo.InvariantCulture, $"a number from {least} to {most}"),
@@ -49,7 +49,7 @@ static class Options
     /// <summary>A number of bytes: <c>5GB</c>, <c>200MiB</c>, <c>4096</c>.</summary>
     public static Option<long> Bytes(string name, string description, long usual, long least) => new(name)
     {
-        Description = string.Create(CultureInfo.InvariantCulture, $"{description} [default: {usual:N0}]"),
+        Description = description,
         HelpName = "SIZE",
         DefaultValueFactory = _ => usual,
         CustomParser = result => Parse(result, name, $"at least {least} bytes, such as 5GB, 200MiB or 4096", text => ParseBytes(text) is { } value && value >= least ? value : null, usual),
@@ -58,7 +58,7 @@ static class Options
     /// <summary>One of a few words; the first is the default.</summary>
     public static Option<string> Choice(string name, string description, params string[] words) => new(name)
     {
-        Description = $"{description} [default: {words[0]}]",
+        Description = description,
         HelpName = string.Join('|', words),
         DefaultValueFactory = _ => words[0],
         CustomParser = result =>
@@ -67,6 +67,20 @@ static class Options
             if (words.Contains(text, StringComparer.Ordinal)) return text;
             result.AddError(OptionError.Message($"{name} was given \"{text}\".", $"one of {string.Join(", ", words)}"));
             return words[0];
+        },
+    };
+
+    /// <summary>One of a few words, or none.</summary>
+    public static Option<string?> OptionalChoice(string name, string description, params string[] words) => new(name)
+    {
+        Description = description,
+        HelpName = string.Join('|', words),
+        CustomParser = result =>
+        {
+            string text = result.Tokens[0].Value;
+            if (words.Contains(text, StringComparer.Ordinal)) return text;
+            result.AddError(OptionError.Message($"{name} was given \"{text}\".", $"one of {string.Join(", ", words)}"));
+            return null;
         },
     };
 
@@ -86,7 +100,7 @@ static class Options
     {
         var option = new Option<string>("--model")
         {
-            Description = "Folder with config.json, safetensors and, for text, tokenizer.json." + (usual is null ? "" : $" [default: {usual}]"),
+            Description = "Folder with config.json, safetensors and, for text, tokenizer.json.",
             HelpName = "DIR",
             Required = usual is null,
         };
@@ -100,19 +114,25 @@ static class Options
     /// <summary>Precision: the name of a recipe, or a file that defines one.</summary>
     public static Option<Hadal.Model.Recipe> Recipe() => new("--recipe")
     {
-        Description = $"Precision of products and cached tensors: {string.Join(", ", Hadal.Model.Recipe.All.Select(r => r.Name))}, or a .json file that defines one. [default: fp32]",
+        Description = $"Precision of products and cached tensors: {string.Join(", ", Hadal.Model.Recipe.All.Select(r => r.Name))}, or a .json file that defines one.",
         HelpName = "NAME",
         DefaultValueFactory = _ => Hadal.Model.Recipe.Fp32,
         CustomParser = result =>
         {
-            string text = result.Tokens[0].Value;
+            string text = result.Tokens[0].Value, expected = $"{string.Join(", ", Hadal.Model.Recipe.All.Select(r => r.Name))}, or a .json file that defines one";
+            if (!text.EndsWith(".json", StringComparison.OrdinalIgnoreCase) && Hadal.Model.Recipe.All.All(r => !string.Equals(r.Name, text, StringComparison.Ordinal)))
+            {
+                result.AddError(OptionError.Message($"--recipe was given \"{text}\".", expected));
+                return Hadal.Model.Recipe.Fp32;
+            }
+
             try
             {
                 return Hadal.Model.Recipe.Find(text);
             }
             catch (Exception exception) when (exception is ArgumentException or IOException or UnauthorizedAccessException)
             {
-                result.AddError(OptionError.Message($"--recipe was given \"{text}\": {exception.Message}", $"{string.Join(", ", Hadal.Model.Recipe.All.Select(r => r.Name))}, or a .json file"));
+                result.AddError(OptionError.Message($"--recipe was given \"{text}\": {ErrorReport.Text(exception)}", expected));
                 return Hadal.Model.Recipe.Fp32;
             }
         },

@@ -31,6 +31,9 @@ sealed record Context(Terminal Terminal, Interruption Interruption)
 {
     /// <summary>Cancelled by the first Ctrl-C.</summary>
     public CancellationToken Cancellation => Interruption.Token;
+
+    /// <summary>What <c>--threads</c> asked for, over a file's; null when it was not given.</summary>
+    public int? Threads { get; set; }
 }
 
 /// <summary>The usual help, then the verb's examples and the exit codes.</summary>

@@ -13,7 +13,7 @@ static class RunReport
     /// <returns>The outcome; standard output has its figures unless <paramref name="json"/> asked for an object or the run was interrupted.</returns>
     public static TrainingOutcome Train(Context context, RunConfiguration run, string backend, bool json, string name)
     {
-        using Hadal.Tensors.IBackend device = Backends.Make(backend, run.Threads);
+        using Hadal.Tensors.IBackend device = Backends.Make(backend, context.Threads ?? run.Threads);
         TrainingOutcome outcome = TrainingDisplay.Show(context.Terminal, run, observer => TrainingRun.Execute(run, device, observer, context.Cancellation));
         if (outcome.Status == TrainingStatus.Interrupted)
         {

@@ -15,11 +15,12 @@ static class BenchMatrixVerb
     public static Verb Create(Context context)
     {
         Option<bool> json = Options.Json();
-        var verb = new Verb("matrix", "Times matrix products on the CPU beside the measured peak of multiply-adds and of reading memory. HADAL_THREADS and HADAL_ISA apply.",
+        var verb = new Verb("matrix", "Times matrix products on the CPU beside the measured peak of multiply-adds and of reading memory.",
             "hadal bench matrix", "hadal bench matrix --json")
         {
             json,
         };
+        ProcessorOptions.AddTo(verb);
         verb.SetAction(line =>
         {
             CpuOptions options = CpuOptions.FromEnvironment();

@@ -35,7 +35,7 @@ static class ChatVerb
         {
             string folder = line.GetRequiredValue(model);
             ModelFolder.Require(folder);
-            Tokenizer tokenizer = ModelFolder.Tokenizer(folder);
+            Tokenizer tokenizer = ModelFolder.Tokenizer(folder, "put the model's tokenizer.json beside its config.json");
             using IBackend device = Backends.Create(line.GetRequiredValue(backend), context);
             using LoadedModel loaded = ModelFolder.Load(folder, device, context);
             var parameters = new SamplingParameters(line.GetValue(temperature), line.GetValue(topP), line.GetValue(seed)).Validate();

@@ -1,5 +1,5 @@
 using System.CommandLine;
-using System.Globalization;
+using System.Text.Json;
 using Hadal.Cli.Framework;
 using Hadal.Tensors;
 using Hadal.Tensors.Conformance;
@@ -43,8 +43,8 @@ static class ConformanceVerb
                         writer.WriteStartObject();
                         writer.WriteString("name", result.Case.Name);
                         writer.WriteBoolean("passed", result.Passed);
-                        writer.WriteString("error", result.Error.ToString("R", CultureInfo.InvariantCulture));
-                        writer.WriteString("tolerance", result.Tolerance.ToString("R", CultureInfo.InvariantCulture));
+                        WriteNumber(writer, "error", result.Error);
+                        WriteNumber(writer, "tolerance", result.Tolerance);
                         if (!result.Passed) writer.WriteString("failure", result.Failure);
                         writer.WriteEndObject();
                     }
@@ -61,5 +61,12 @@ static class ConformanceVerb
             return failed == 0 ? ExitCode.Fine : ExitCode.Failed;
         });
         return verb;
+    }
+
+    // JSON has no infinity and no NaN; an operation that threw or gave one has null.
+    static void WriteNumber(Utf8JsonWriter writer, string name, double value)
+    {
+        if (double.IsFinite(value)) writer.WriteNumber(name, value);
+        else writer.WriteNull(name);
     }
 }

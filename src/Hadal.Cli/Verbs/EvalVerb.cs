@@ -36,7 +36,7 @@ static class EvalVerb
         {
             string folder = line.GetRequiredValue(model);
             ModelFolder.Require(folder);
-            Tokenizer tokenizer = ModelFolder.Tokenizer(folder);
+            Tokenizer tokenizer = ModelFolder.Tokenizer(folder, "put the model's tokenizer.json beside its config.json");
             RunConfiguration? run = OwnRun(folder, context);
             string[] sources = line.GetValue(data) ?? [];
             IReadOnlyList<HeldOutText> texts = Texts(run, sources, tokenizer);

@@ -35,7 +35,7 @@ static class TokenizerVerb
         };
         verb.SetAction(line =>
         {
-            Tokenizer tokenizer = ModelFolder.Tokenizer(line.GetRequiredValue(file)!);
+            Tokenizer tokenizer = ModelFolder.Tokenizer(line.GetRequiredValue(file)!, "check the path given to --tokenizer, or learn one with hadal tokenizer train");
             var ids = new List<int>();
             bool allowSpecial = line.GetValue(special);
             if (allowSpecial) ids.AddRange(tokenizer.Prefix);
@@ -62,7 +62,7 @@ static class TokenizerVerb
         };
         verb.SetAction(line =>
         {
-            Tokenizer tokenizer = ModelFolder.Tokenizer(line.GetRequiredValue(file)!);
+            Tokenizer tokenizer = ModelFolder.Tokenizer(line.GetRequiredValue(file)!, "check the path given to --tokenizer, or learn one with hadal tokenizer train");
             int[] given = TokenIds.Parse(line.GetValue(ids) ?? Encoding.UTF8.GetString(ReadInput()), "--ids", tokenizer.VocabularySize);
             string text = tokenizer.Decode(given, line.GetValue(skip));
             if (line.GetValue(json)) context.Terminal.WriteJson(writer => writer.WriteString("text", text));

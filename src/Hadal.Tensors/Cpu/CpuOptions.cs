@@ -34,6 +34,18 @@ public sealed record CpuOptions(int Threads, InstructionSet InstructionSet)
 
         return new CpuOptions(
             Math.Min(count, CpuThreads.MaximumCount),
-            string.IsNullOrEmpty(instructionSet) ? InstructionSets.Best : InstructionSets.Parse(instructionSet));
+            string.IsNullOrEmpty(instructionSet) ? InstructionSets.Best : Set(instructionSet));
+    }
+
+    static InstructionSet Set(string name)
+    {
+        try
+        {
+            return InstructionSets.Parse(name);
+        }
+        catch (ArgumentException exception)
+        {
+            throw new ArgumentException($"{InstructionSetVariable}: {exception.Message}", exception);
+        }
     }
 }

@@ -36,6 +36,6 @@ public sealed class CheckpointFormatException : Exception
         string where = file;
         if (tensor is not null) where += $", tensor '{Text.Shorten(tensor)}'";
         if (offset is not null) where += $", byte {offset}";
-        return $"{where}: {what} {remedy}";
+        return $"{where}: {what}{(what.EndsWith('.') ? "" : ".")} {remedy}";
     }
 }

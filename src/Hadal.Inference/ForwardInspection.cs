@@ -30,6 +30,8 @@ public static class ForwardInspection
         cancel.ThrowIfCancellationRequested();
         Transformer model = loaded.Model;
         using var chunk = new SequenceChunk(model, sequences, length, training: backward);
+        foreach ((int index, int id) in ids.Index())
+            if ((uint)id >= (uint)model.Shape.Vocabulary) throw Unknown(id, index, length, tokensFile, $"an id from 0 to {model.Shape.Vocabulary - 1}, the vocabulary of {directory}");
         chunk.SetTokens(ids, length);
         Tensor gradients = default;
         double targets = (double)sequences * (length - 1);
@@ -85,15 +87,28 @@ public static class ForwardInspection
     static (int[] Ids, int Sequences, int Length) ReadTokens(string path)
     {
         using Checkpoint file = Checkpoint.Open(path);
+        if (file.Find("input_ids") is null)
+            throw new CheckpointFormatException("there is no such tensor; tokens are I32 [B, T] under this name.", path, "Name the file with the tokens, or write them under this name.", "input_ids");
         TensorEntry entry = file.Get("input_ids");
         if (entry.Shape.Length != 2 || entry.Type is not (ElementType.I32 or ElementType.I64) || entry.Shape[0] < 1 || entry.Shape[1] < 1 || entry.ElementCount > int.MaxValue / 8)
             throw new CheckpointFormatException($"{entry} is not usable as tokens", path, "Expected input_ids I32 [B, T] with at least one sequence of one token.", entry.Name);
         ReadOnlySpan<byte> bytes = file.View(entry);
         int[] ids = entry.Type == ElementType.I32
             ? MemoryMarshal.Cast<byte, int>(bytes).ToArray()
-            : Array.ConvertAll(MemoryMarshal.Cast<byte, long>(bytes).ToArray(), id => id is >= int.MinValue and <= int.MaxValue ? (int)id : -1);
+            : Narrow(MemoryMarshal.Cast<byte, long>(bytes), (int)entry.Shape[1], path);
         return (ids, (int)entry.Shape[0], (int)entry.Shape[1]);
     }
+
+    static int[] Narrow(ReadOnlySpan<long> wide, int length, string path)
+    {
+        var ids = new int[wide.Length];
+        for (int i = 0; i < wide.Length; i++)
+            ids[i] = wide[i] is >= 0 and <= int.MaxValue ? (int)wide[i] : throw Unknown(wide[i], i, length, path, "an id of the vocabulary");
+        return ids;
+    }
+
+    static CheckpointFormatException Unknown(long id, int index, int length, string path, string expected) =>
+        new($"row {index / length}, position {index % length} holds the id {id}; expected {expected}.", path, "Encode the text with the tokenizer of this model.", "input_ids");
 
     static void Write(string path, Tensor logits, double loss, Transformer model, Tensor gradients, Checkpoint checkpoint)
     {

@@ -44,11 +44,18 @@ public sealed partial record RunConfiguration
         using (document)
         {
             if (document.RootElement.ValueKind != JsonValueKind.Object) throw new RunConfigurationException($"'{name}' holds no object; expected {{ \"model\": …, \"data\": … }}.");
-            var root = new ConfigurationReader(document.RootElement, "", warnings);
-            RunConfiguration run = Read(root);
-            root.WarnAboutTheRest();
-            run.Validate();
-            return run;
+            try
+            {
+                var root = new ConfigurationReader(document.RootElement, "", warnings);
+                RunConfiguration run = Read(root);
+                root.WarnAboutTheRest();
+                run.Validate();
+                return run;
+            }
+            catch (RunConfigurationException exception)
+            {
+                throw new RunConfigurationException($"{name}: {exception.Message}", exception);
+            }
         }
     }
 

@@ -41,7 +41,15 @@ public static class TrainingRun
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            throw new TrainingStateException($"'{folder}' cannot be trained into: {exception.Message} Wait for the process that trains there, or choose another output folder.", exception);
+            string remedy = exception switch
+            {
+                UnauthorizedAccessException => "Check who owns the folder and whether it may be written to",
+                FileNotFoundException or DirectoryNotFoundException => "Check the spelling of the path and whether folders can be made there",
+                _ when File.Exists(folder) => "That is a file: move it away",
+                _ when File.Exists(Path.Combine(folder, ".training")) => "Wait for the process that trains there",
+                _ => "Check the disk",
+            };
+            throw new TrainingStateException($"'{folder}' cannot be trained into: {exception.Message} {remedy}, or choose another output folder.", exception);
         }
     }
 }

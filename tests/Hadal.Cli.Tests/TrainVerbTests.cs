@@ -69,6 +69,12 @@ public sealed class TrainVerbTests
         Outcome refused = HadalProcess.Run("train", scratch["other.json"]);
         Assert.Equal(1, refused.Code);
         Assert.Contains("there \"peak\": 0.01, here \"peak\": 0.02", refused.Error, StringComparison.Ordinal);
+
+        // The seed decides the prepared data as well; what is told is the key that was changed.
+        File.WriteAllText(scratch["other.json"], Run.Replace("\"output\"", "\"seed\": 7, \"output\"", StringComparison.Ordinal));
+        Outcome seed = HadalProcess.Run("train", scratch["other.json"]);
+        Assert.Equal(1, seed.Code);
+        Assert.Contains("belongs to another run: there \"seed\": 1, here \"seed\": 7.", seed.Error, StringComparison.Ordinal);
         Assert.Equal(weights, File.ReadAllBytes(scratch["model/model.safetensors"]));
     }
 

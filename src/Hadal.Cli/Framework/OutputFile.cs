@@ -6,6 +6,16 @@ static class OutputFile
     /// <summary>The switch that allows it.</summary>
     public static System.CommandLine.Option<bool> Force() => Options.Switch("--force", "Replace the output when it exists already.");
 
+    /// <summary>Refuses, before any computation, a path at which no file can be written; an existing file may be replaced.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="option">The option it was given to, for the message.</param>
+    public static void Require(string path, string option)
+    {
+        string full = Path.GetFullPath(path), folder = Path.GetDirectoryName(full) ?? full;
+        if (Directory.Exists(full) || Path.EndsInDirectorySeparator(path)) throw CommandError.Failed($"{path} is a folder.", $"a file to be written, for {option}", "name a file inside it");
+        if (!Directory.Exists(folder)) throw CommandError.Failed($"There is no folder {folder} for the file of {option}.", "a file in a folder that exists", "make the folder, or choose another path");
+    }
+
     /// <summary>Settles where the file goes and refuses what is there already.</summary>
     /// <param name="given">A file, or a folder that gets a file of the usual name.</param>
     /// <param name="usualName">Name inside a folder.</param>

@@ -42,6 +42,7 @@ static class InspectVerb
         {
             string folder = line.GetRequiredValue(model), file = line.GetRequiredValue(tokens)!;
             ModelFolder.Require(folder);
+            OutputFile.Require(line.GetRequiredValue(output)!, "--out");
             if (!File.Exists(file)) throw CommandError.Failed($"There is no file {file}.", "a safetensors file with int32 input_ids [B,T]", "check the path given to --tokens");
             using IBackend device = Backends.Create(line.GetRequiredValue(backend), context);
             var warnings = new List<string>();

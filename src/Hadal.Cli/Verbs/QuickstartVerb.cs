@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Hadal.Cli.Framework;
 using Hadal.Cli.Training;
+using Hadal.Formats;
 using Hadal.Inference;
 using Hadal.Model;
 using Hadal.Tensors;
@@ -32,7 +33,7 @@ static class QuickstartVerb
             if (line.GetValue(again)) KeepAside(folder, context);
             if (!File.Exists(Path.Combine(folder, "model.safetensors")))
             {
-                TrainingOutcome outcome = RunReport.Train(context, Run(folder, line.GetValue(minutes), line.GetValue(steps), context), device, json: false, "hadal quickstart");
+                TrainingOutcome outcome = RunReport.Train(context, Run(folder, line.GetValue(minutes), line.GetValue(steps), line.GetResult(steps) is not null || line.GetResult(minutes) is { Implicit: false }, context), device, json: false, "hadal quickstart");
                 if (outcome.Status == TrainingStatus.Interrupted) return ExitCode.Interrupted;
             }
             else
@@ -46,15 +47,22 @@ static class QuickstartVerb
     }
 
     /// <summary>A run that was interrupted goes on as it began, whatever the defaults are now.</summary>
-    static RunConfiguration Run(string folder, double minutes, int? steps, Context context)
+    static RunConfiguration Run(string folder, double minutes, int? steps, bool lengthGiven, Context context)
     {
         string begun = Path.Combine(folder, "run.json");
         if (!File.Exists(begun) || !Directory.Exists(Path.Combine(folder, "checkpoints"))) return RunConfiguration.Quickstart(folder, minutes, steps);
-        context.Terminal.Error.WriteLine($"{folder} holds an interrupted run: it goes on as {begun} says.");
+        context.Terminal.Error.WriteLine($"{folder} holds an interrupted run: it goes on as {begun} says.{(lengthGiven ? " --steps and --minutes are not taken; --again trains anew with them." : "")}");
         var warnings = new List<string>();
-        RunConfiguration run = RunConfiguration.Load(begun, warnings) with { Output = folder };
-        ModelFolder.Warn(warnings, context);
-        return run;
+        try
+        {
+            RunConfiguration run = RunConfiguration.Load(begun, warnings) with { Output = folder };
+            ModelFolder.Warn(warnings, context);
+            return run;
+        }
+        catch (RunConfigurationException exception)
+        {
+            throw CommandError.Failed(exception.Message, fix: $"correct the file, or {TrainAnew}");
+        }
     }
 
     static void KeepAside(string folder, Context context)
@@ -66,11 +74,28 @@ static class QuickstartVerb
         context.Terminal.Error.WriteLine($"{folder} is kept as {kept}");
     }
 
+    const string TrainAnew = "--again trains anew and keeps the folder under another name";
+
+    // The model may be one of an earlier run, damaged since.
+    static (LoadedModel Model, Tokenizer Tokenizer) Open(string folder, IBackend device, Context context)
+    {
+        foreach (string file in new[] { "config.json", "tokenizer.json" })
+            if (!File.Exists(Path.Combine(folder, file))) throw CommandError.Failed($"{folder} holds model.safetensors but no {file}.", "a model as quickstart leaves it", TrainAnew);
+        try
+        {
+            return (ModelFolder.Load(folder, device, context), ModelFolder.Tokenizer(folder));
+        }
+        catch (Exception exception) when (exception is CheckpointFormatException or ConfigurationException or TokenizerFormatException)
+        {
+            throw CommandError.Failed(exception.Message, fix: TrainAnew);
+        }
+    }
+
     static int Talk(Context context, string folder, string backend, bool chat)
     {
         using IBackend device = Backends.Create(backend, context);
-        using LoadedModel loaded = ModelFolder.Load(folder, device, context);
-        Tokenizer tokenizer = ModelFolder.Tokenizer(folder);
+        (LoadedModel opened, Tokenizer tokenizer) = Open(folder, device, context);
+        using LoadedModel loaded = opened;
         if (chat) return ChatVerb.Run(context, loaded, tokenizer, 120, new SamplingParameters(0.7, 0.95, 0).Validate());
         TextWriter output = context.Terminal.Output;
         foreach (string prompt in Prompts)

@@ -30,6 +30,7 @@ static class TrainVerb
             }
 
             string path = line.GetValue(file) ?? throw CommandError.WrongUse("No run was given.", "the path of a run.json", "hadal train --example > run.json writes one to begin with");
+            if (!File.Exists(path)) throw CommandError.Failed($"There is no file {path}.", "the path of a run.json", "check the path; hadal train --example > run.json writes one to begin with");
             var warnings = new List<string>();
             RunConfiguration run = RunConfiguration.Load(path, warnings);
             ModelFolder.Warn(warnings, context);

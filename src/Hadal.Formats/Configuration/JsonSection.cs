@@ -33,7 +33,7 @@ sealed class JsonSection(JsonElement element, string file, string prefix)
     internal int? Integer(string key)
     {
         if (Value(key) is not { } value) return null;
-        return AsInteger(value) ?? throw Wrong(key, Show(value), "a whole number from −2^31 to 2^31−1");
+        return AsInteger(value) ?? throw Wrong(key, Show(value), IsWholeNumber(value) ? "a whole number below 2^31" : "a whole number");
     }
 
     internal int Integer(string key, int otherwise) => Integer(key) ?? otherwise;
@@ -98,6 +98,9 @@ sealed class JsonSection(JsonElement element, string file, string prefix)
     internal ConfigurationException Wrong(string key, string given, string expected) => new(file, PathOf(key), given, expected);
 
     internal static string Show(JsonElement value) => value.GetRawText();
+
+    static bool IsWholeNumber(JsonElement value) =>
+        value.ValueKind == JsonValueKind.Number && double.TryParse(value.GetRawText(), NumberStyles.Float, CultureInfo.InvariantCulture, out double wide) && wide == Math.Floor(wide);
 
     static int? AsInteger(JsonElement value)
     {

@@ -57,7 +57,7 @@ static class ModelConfigurationReader
         int heads = root.Required("num_attention_heads", "attention heads");
         int nope = root.Required("qk_nope_head_dim", "query/key channels without rotation");
         int rope = root.Required("qk_rope_head_dim", "query/key channels with rotation");
-        CheckAgreement(root, "num_key_value_heads", heads, "num_attention_heads");
+        if (heads > 0) CheckAgreement(root, "num_key_value_heads", heads, "num_attention_heads"); // else Validate names the key that is wrong
         CheckAgreement(root, "qk_head_dim", (long)nope + rope, "qk_nope_head_dim + qk_rope_head_dim");
 
         int? experts = root.Integer("n_routed_experts");

@@ -46,7 +46,7 @@ static class TrainingState
             Throw.State($"'{path}' is of version '{schema}'; this program reads '{Schema}'.", "Continue it with the program that wrote it, or choose another output folder.");
         string given = file.Metadata.GetValueOrDefault("run", "");
         if (!string.Equals(given, identity, StringComparison.Ordinal))
-            Throw.State($"'{path}' belongs to another run: {FirstDifference(given, identity)}.", "Continue with the configuration in its folder, or choose another output folder to begin anew.");
+            Throw.State($"'{path}' belongs to another run: {Differences(given, identity)}.", "Continue with the configuration in its folder, or choose another output folder to begin anew.");
         foreach ((string name, Tensor tensor) in tensors)
         {
             TensorEntry? entry = file.Find(name);
@@ -83,12 +83,16 @@ static class TrainingState
         return value;
     }
 
-    static string FirstDifference(string given, string expected)
+    // Lines of an identity are "key": value, but for the one with the hash of the prepared texts. That follows from the keys, so it is told only where they agree.
+    static string Differences(string given, string expected)
     {
-        string[] theirs = given.Split('\n'), ours = expected.Split('\n');
-        for (int i = 0; i < Math.Min(theirs.Length, ours.Length); i++)
-            if (!string.Equals(theirs[i], ours[i], StringComparison.Ordinal)) return $"there {theirs[i].Trim().TrimEnd(',')}, here {ours[i].Trim().TrimEnd(',')}";
-        return "its configuration has another form";
+        const int Most = 4;
+        string[] theirs = given.Split('\n', StringSplitOptions.TrimEntries), ours = expected.Split('\n', StringSplitOptions.TrimEntries);
+        if (theirs.Length != ours.Length) return "its configuration has another form";
+        (string There, string Here)[] differences = [.. theirs.Zip(ours).Where(pair => !string.Equals(pair.First, pair.Second, StringComparison.Ordinal)).Select(pair => (pair.First.TrimEnd(','), pair.Second.TrimEnd(',')))];
+        string[] keys = [.. differences.Where(one => one.There.Contains(':', StringComparison.Ordinal)).Select(one => $"there {one.There}, here {one.Here}")];
+        if (keys.Length == 0) return $"the texts or the tokenizer are others (prepared data {string.Join(", ", differences.Select(one => $"{one.There} there, {one.Here} here"))})";
+        return string.Join("; ", keys.Take(Most)) + (keys.Length > Most ? $"; and {keys.Length - Most} more" : "");
     }
 
     static ElementType TypeOf(Tensor tensor) => tensor.DType switch

@@ -33,7 +33,7 @@ public sealed class QuantizedModelTests
     [InlineData("bf16", 0.03)]
     [InlineData("fp8", 0.25)]
     [InlineData("fp8-block-gradients", 0.25)]
-    [InlineData("fp8-per-tensor", 0.4)]
+    [InlineData("fp8-per-tensor", 0.3)]
     [Implements("V3 §3.3.1", "The products of projections run in FP8 in forward, input gradient and weight gradient, near the result of FP32")]
     public void Losses_and_gradients_stay_near_those_of_float32(string name, double limit)
     {
@@ -44,6 +44,14 @@ public sealed class QuantizedModelTests
         (float[] exactGradients, float[] exactLosses) = Run(Recipe.Fp32, options, dense);
         Assert.InRange(RelativeDifference.Frobenius<float>(losses, exactLosses), 1e-6, limit / 10);
         Assert.InRange(RelativeDifference.Frobenius<float>(gradients, exactGradients), 1e-4, limit);
+
+        // Of every parameter by itself: a scale lost in a small layer would vanish in the whole.
+        foreach (Parameter parameter in Transformer.Declare(dense))
+        {
+            ReadOnlySpan<float> own = gradients.AsSpan((int)parameter.Offset, parameter.Length), exact = exactGradients.AsSpan((int)parameter.Offset, parameter.Length);
+            double difference = RelativeDifference.Frobenius(own, exact);
+            Assert.True(difference < 1.5 * limit, $"{name} {parameter.Name}: {difference}");
+        }
     }
 
     [Theory]
@@ -77,8 +85,8 @@ public sealed class QuantizedModelTests
         float[] exact = Run(Recipe.Fp32, options, dense, 20).Gradients;
         double promoted = RelativeDifference.Frobenius<float>(Run(Recipe.Fp8TensorCore, options, dense, 20).Gradients, exact);
         double unpromoted = RelativeDifference.Frobenius<float>(Run(Recipe.Fp8NoPromotion, options, dense, 20).Gradients, exact);
-        Assert.InRange(promoted, 1e-4, 0.3);
-        Assert.InRange(unpromoted, 1e-4, 0.3);
+        Assert.InRange(promoted, 1e-4, 0.24);
+        Assert.InRange(unpromoted, promoted * 1.01, 0.24);
     }
 
     [Theory]

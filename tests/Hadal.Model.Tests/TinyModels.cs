@@ -31,9 +31,12 @@ static class TinyModels
     }
 
     /// <summary>A float64 model on Reference with random weights whose norms are near one.</summary>
-    public static Transformer Random(string variant, ulong seed, IBackend? backend = null, DType type = DType.F64)
+    public static Transformer Random(string variant, ulong seed, IBackend? backend = null, DType type = DType.F64) => Random(Shape(variant), seed, backend, type);
+
+    /// <inheritdoc cref="Random(string, ulong, IBackend, DType)"/>
+    public static Transformer Random(TransformerShape shape, ulong seed, IBackend? backend = null, DType type = DType.F64)
     {
-        var model = new Transformer(backend ?? new ReferenceBackend(), Shape(variant), Recipe.Fp32, type);
+        var model = new Transformer(backend ?? new ReferenceBackend(), shape, Recipe.Fp32, type);
         var random = new SplitMix(seed);
         foreach (Parameter parameter in model.Parameters.All)
         {

@@ -15,6 +15,7 @@ public sealed partial record RunConfiguration
         Data = new DataConfiguration { Sources = ["bundled:austen", "bundled:kjv", "arithmetic:400"], SequenceLength = 256 },
         Batch = new BatchConfiguration { Rows = 8 },
         LearningRate = new Optimization.LearningRateSchedule { Peak = 6e-3, WarmupSteps = 60, ConstantUntil = 0.5, CosineUntil = 0.97, DecayedUntil = 0.97, DecayedFactor = 0.02, FinalFactor = 0.02 },
+        Ema = new EmaConfiguration { Decay = 0.9, Every = 10 }, // remembers about a tenth of the run
         Evaluation = new EvaluationConfiguration
         {
             Times = 6,

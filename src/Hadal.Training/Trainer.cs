@@ -56,7 +56,7 @@ public sealed partial class Trainer : IDisposable
     readonly double[] _recentSeconds = new double[MeasuredSteps];
     TrainingPosition _position;
     double _evaluationSeconds;
-    long _evaluationBytes;
+    long _evaluationBytes, _evaluatedStep;
 
     /// <summary>Builds model and optimizer, and restores a checkpoint when there is one.</summary>
     /// <param name="run">The configuration.</param>
@@ -208,13 +208,15 @@ public sealed partial class Trainer : IDisposable
 
     bool IsEvaluated(long step)
     {
+        // An evaluation right after the one that came with the plan would say the same again.
         long times = _run.Evaluation.Times;
-        return times > 0 && _position.Steps > 0 && step < _position.Steps && step * times / _position.Steps != (step - 1) * times / _position.Steps;
+        return times > 0 && _position.Steps > 0 && (_evaluatedStep == 0 || step - _evaluatedStep > _position.Steps / (4 * times)) && step < _position.Steps && step * times / _position.Steps != (step - 1) * times / _position.Steps;
     }
 
     void EvaluateAndSample(long step, CancellationToken cancel)
     {
         long began = Stopwatch.GetTimestamp();
+        _evaluatedStep = step;
         IReadOnlyList<TextScore> scores = Evaluate(_run.Evaluation.Bytes, cancel);
         _evaluationBytes = scores.Sum(s => s.Bytes);
         _observer.Evaluated(step, scores, final: false);

@@ -16,7 +16,7 @@ static class QuickstartVerb
     public static Verb Create(Context context)
     {
         Option<string> output = Options.Text("--output", "DIR", "Folder for the model. [default: models/nano]")!;
-        Option<double> minutes = Options.Real("--minutes", "Minutes of training.", 4, 0.05, 10_000);
+        Option<double> minutes = Options.Real("--minutes", "Minutes of training, about.", 3.5, 0.05, 10_000);
         Option<int?> steps = Options.OptionalInteger("--steps", "Exactly so many steps instead, for a result that does not depend on the machine's speed.", 1);
         Option<bool> again = Options.Switch("--again", "Train anew although there is a model; the old folder is kept under another name.");
         Option<bool> noChat = Options.Switch("--no-chat", "Print samples and leave, also in a terminal.");

@@ -33,6 +33,28 @@ public sealed class MetricsFileTests
     }
 
     [Fact]
+    public void A_finished_run_that_is_started_again_has_one_final_evaluation()
+    {
+        using var folder = new TemporaryFolder();
+        string path = folder.File("metrics.jsonl");
+        for (int start = 0; start < 3; start++)
+        {
+            using var metrics = new MetricsFile(path, start == 0 ? 0 : 4);
+            if (start == 0)
+            {
+                metrics.Stepped(Step(4));
+                metrics.Evaluated(4, [new TextScore("text", 3, 10, 1, 4)], final: false);
+            }
+
+            metrics.Evaluated(4, [new TextScore("text", 2.5, 10, 1, 4)], final: true);
+        }
+
+        JsonElement[] lines = [.. File.ReadAllLines(path).Select(l => JsonDocument.Parse(l).RootElement)];
+        Assert.Equal("step evaluation evaluation", string.Join(' ', lines.Select(l => l.GetProperty("kind").GetString())));
+        Assert.Equal([false, true], lines[1..].Select(l => l.GetProperty("final").GetBoolean()));
+    }
+
+    [Fact]
     public void Writing_a_step_allocates_nothing()
     {
         using var folder = new TemporaryFolder();

@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 
-namespace Hadal.Text.Tests;
+namespace Hadal.Tests;
 
 /// <summary>Runs that end by the clock: HADAL_SOAK_SECONDS each, ten minutes when it is not set. The rounds are functions of their number, so a failure can be repeated.</summary>
 static class Soak

@@ -1,0 +1,47 @@
+namespace Hadal.Inference.Serving;
+
+/// <summary>A picture of an engine at one moment; sums count since its start.</summary>
+public sealed record EngineStatistics
+{
+    /// <summary>Requests that wait.</summary>
+    public int Queued { get; init; }
+
+    /// <summary>Requests being generated.</summary>
+    public int Running { get; init; }
+
+    /// <summary>Cache pages there are, and how many hold something that a running request needs.</summary>
+    public int Pages { get; init; }
+
+    /// <summary>Pages of running requests.</summary>
+    public int PagesInUse { get; init; }
+
+    /// <summary>Pages that hold only a cached prefix.</summary>
+    public int PagesCached { get; init; }
+
+    /// <summary>Requests finished, cancelled ones included.</summary>
+    public long Finished { get; init; }
+
+    /// <summary>Requests given up by their caller.</summary>
+    public long Cancelled { get; init; }
+
+    /// <summary>Running requests that were put aside for want of pages.</summary>
+    public long Preempted { get; init; }
+
+    /// <summary>Prompt tokens, those from the cache included.</summary>
+    public long PromptTokens { get; init; }
+
+    /// <summary>Prompt tokens found in the cache.</summary>
+    public long CachedTokens { get; init; }
+
+    /// <summary>Generated tokens.</summary>
+    public long GeneratedTokens { get; init; }
+
+    /// <summary>Tokens proposed by speculation.</summary>
+    public long DraftedTokens { get; init; }
+
+    /// <summary>Drafted tokens that were right.</summary>
+    public long AcceptedTokens { get; init; }
+
+    /// <summary>Tokens routed to each expert: [layer of routed experts][expert].</summary>
+    public IReadOnlyList<IReadOnlyList<long>> ExpertLoad { get; init; } = [];
+}

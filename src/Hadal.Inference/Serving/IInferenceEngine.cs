@@ -1,0 +1,56 @@
+using Hadal.Text;
+
+namespace Hadal.Inference.Serving;
+
+/// <summary>
+/// Generates text for many requests at once. The text of a request depends on the model, the prompt, the parameters and the seed alone: not on what else runs,
+/// on what was cached, on preemption, on speculation or on where its prefill ran.
+/// </summary>
+public interface IInferenceEngine : IAsyncDisposable
+{
+    /// <summary>The model that answers.</summary>
+    ServedModel Model { get; }
+
+    /// <summary>
+    /// Runs one request. The first event is <see cref="RequestQueued"/> when it has to wait, then <see cref="RequestStarted"/>, any number of
+    /// <see cref="TokensGenerated"/>, and last one <see cref="RequestFinished"/>. Cancelling, or leaving the enumeration, frees everything at once.
+    /// </summary>
+    /// <param name="request">What to generate.</param>
+    /// <param name="cancellationToken">Gives the request up.</param>
+    /// <exception cref="ArgumentException">The request cannot be served by this model: an empty prompt, one longer than its positions, a parameter out of range.</exception>
+    /// <exception cref="EngineBusyException">The queue is full.</exception>
+    /// <exception cref="InvalidDataException">The model computes no numbers: its weights are damaged.</exception>
+    IAsyncEnumerable<GenerationEvent> GenerateAsync(GenerationRequest request, CancellationToken cancellationToken = default);
+
+    /// <summary>What the engine is doing now and has done; cheap, from any thread.</summary>
+    EngineStatistics Statistics { get; }
+
+    /// <summary>Takes no new request, finishes those begun, and returns when all are done or the token is cancelled.</summary>
+    Task DrainAsync(CancellationToken cancellationToken = default);
+}
+
+/// <summary>A model as its callers see it.</summary>
+/// <param name="Name">Public name, such as <c>deepseek-chat</c>.</param>
+/// <param name="Fingerprint">Hash of the weights and the configuration, hexadecimal; part of every cache key, and the <c>system_fingerprint</c> of answers.</param>
+/// <param name="Tokenizer">Between text and ids.</param>
+/// <param name="MaxPositions">Prompt and answer together.</param>
+/// <param name="EndTokens">Ids that end an answer.</param>
+public sealed record ServedModel(string Name, string Fingerprint, Tokenizer Tokenizer, int MaxPositions, IReadOnlyList<int> EndTokens);
+
+/// <summary>The queue is full: nothing was taken, the caller may try again later.</summary>
+public sealed class EngineBusyException : Exception
+{
+    /// <summary>Says where in line the request would have stood and how long it would have waited.</summary>
+    public EngineBusyException(int placeInLine, TimeSpan expectedWait)
+        : base($"The queue is full: {placeInLine - 1} requests wait already. The next place is expected to be free in {Math.Max(1, Math.Ceiling(expectedWait.TotalSeconds)):0} s.")
+    {
+        PlaceInLine = placeInLine;
+        ExpectedWait = expectedWait;
+    }
+
+    /// <summary>1 for the next to be served.</summary>
+    public int PlaceInLine { get; }
+
+    /// <summary>Until the request would have been taken.</summary>
+    public TimeSpan ExpectedWait { get; }
+}

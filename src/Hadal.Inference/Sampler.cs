@@ -51,20 +51,52 @@ public sealed class Sampler
         if (logits.Length != _weights.Length) throw new ArgumentException($"{logits.Length} logits were given, expected {_weights.Length}.", nameof(logits));
         if (parameters.Temperature == 0) return Largest(logits);
 
+        double draw = new CounterRandom(parameters.Seed, RandomPurpose.Sampling).Uniform(position);
+        (double kept, int count) = Nucleus(logits, logits[Largest(logits)], parameters);
+        return Walk(draw * kept, count, sorted: parameters.TopP < 1);
+    }
+
+    // What is kept: its summed weight and how many; with a nucleus the ids are the first of _order, otherwise all ids in order.
+    (double Kept, int Count) Nucleus(ReadOnlySpan<float> logits, double top, SamplingParameters parameters)
+    {
         // 1. Unnormalised probabilities in id order, so that sums have one order.
-        double top = logits[Largest(logits)];
         double total = 0;
         for (int v = 0; v < logits.Length; v++) total += _weights[v] = Math.Exp((logits[v] - top) / parameters.Temperature);
+        if (parameters.TopP >= 1) return (total, logits.Length);
 
-        // 2. Nucleus: most likely first, ids break ties; cut where the sum reaches top-p.
-        double draw = new CounterRandom(parameters.Seed, RandomPurpose.Sampling).Uniform(position);
-        if (parameters.TopP >= 1) return Walk(draw * total, logits.Length, sorted: false);
-        for (int v = 0; v < _order.Length; v++) _order[v] = v;
-        _order.AsSpan().Sort(_moreLikelyFirst);
-        double kept = 0;
-        int count = 0;
-        while (count < _order.Length && kept < parameters.TopP * total) kept += _weights[_order[count++]];
-        return Walk(draw * kept, count, sorted: true);
+        // 2. Most likely first, ids break ties; cut where the sum reaches top-p. Only tokens above a bound are sorted; where they do not reach top-p, all are.
+        double bound = 1.0 / 1024;
+        while (true)
+        {
+            int candidates = 0;
+            for (int v = 0; v < logits.Length; v++)
+                if (_weights[v] >= bound) _order[candidates++] = v;
+            _order.AsSpan(0, candidates).Sort(_moreLikelyFirst);
+            double kept = 0;
+            int count = 0;
+            while (count < candidates && kept < parameters.TopP * total) kept += _weights[_order[count++]];
+            if (kept >= parameters.TopP * total || candidates == logits.Length) return (kept, count);
+            bound = bound > 1e-12 ? bound / 4096 : 0;
+        }
+    }
+
+    /// <summary>The distribution from which <see cref="Choose"/> draws: probabilities [vocabulary], those outside the nucleus 0.</summary>
+    public void Distribution(ReadOnlySpan<float> logits, SamplingParameters parameters, Span<double> probabilities)
+    {
+        int largest = Largest(logits);
+        probabilities.Clear();
+        if (parameters.Temperature == 0)
+        {
+            probabilities[largest] = 1;
+            return;
+        }
+
+        (double total, int count) = Nucleus(logits, logits[largest], parameters);
+        for (int i = 0; i < count; i++)
+        {
+            int id = parameters.TopP >= 1 ? i : _order[i];
+            probabilities[id] = _weights[id] / total;
+        }
     }
 
     int Walk(double target, int count, bool sorted)

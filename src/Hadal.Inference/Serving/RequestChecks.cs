@@ -1,0 +1,45 @@
+namespace Hadal.Inference.Serving;
+
+/// <summary>What a request must be for a model to serve it.</summary>
+public static class RequestChecks
+{
+    /// <summary>Most stop texts.</summary>
+    public const int MostStops = 16;
+
+    /// <summary>Most characters of a stop text.</summary>
+    public const int LongestStop = 1024;
+
+    /// <summary>Most log probabilities at a position.</summary>
+    public const int MostTopLogProbabilities = 20;
+
+    /// <summary>Refuses a request that the model cannot serve.</summary>
+    /// <param name="request">The request.</param>
+    /// <param name="model">The model.</param>
+    /// <param name="vocabulary">Rows of its embedding.</param>
+    /// <exception cref="ArgumentException">The message says what was given and what is expected.</exception>
+    public static void Require(GenerationRequest request, ServedModel model, int vocabulary)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        ReadOnlySpan<int> prompt = request.Prompt.Span;
+        if (prompt.IsEmpty) throw new ArgumentException("The prompt has no token; expected at least one.", nameof(request));
+        if (prompt.Length >= model.MaxPositions)
+            throw new ArgumentException($"The prompt has {prompt.Length} tokens; {model.Name} takes at most {model.MaxPositions - 1}, so that one may follow.", nameof(request));
+        foreach (int token in prompt)
+            if ((uint)token >= (uint)vocabulary) throw new ArgumentException($"Token id {token} is outside the vocabulary of {vocabulary}.", nameof(request));
+        if (request.MaxNewTokens < 1) throw new ArgumentException($"{request.MaxNewTokens} new tokens were asked for; expected at least 1.", nameof(request));
+        request.Sampling.Validate();
+        Penalty("The frequency penalty", request.FrequencyPenalty);
+        Penalty("The presence penalty", request.PresencePenalty);
+        if (request.Stop.Count > MostStops) throw new ArgumentException($"{request.Stop.Count} stop texts were given; expected at most {MostStops}.", nameof(request));
+        foreach (string stop in request.Stop)
+            if (string.IsNullOrEmpty(stop) || stop.Length > LongestStop)
+                throw new ArgumentException($"A stop text has {stop?.Length ?? 0} characters; expected 1 to {LongestStop}.", nameof(request));
+        if (request.TopLogProbabilities is not null and not (>= 0 and <= MostTopLogProbabilities))
+            throw new ArgumentException($"{request.TopLogProbabilities} log probabilities at each position were asked for; expected 0 to {MostTopLogProbabilities}.", nameof(request));
+    }
+
+    static void Penalty(string name, double value)
+    {
+        if (!(value is >= -2 and <= 2)) throw new ArgumentException($"{name} is {value}; expected -2 to 2.");
+    }
+}

@@ -1,0 +1,79 @@
+using Hadal.Text;
+
+namespace Hadal.Inference.Serving;
+
+/// <summary>Chooses tokens for requests: penalties, the form, then the sampler. Holds the buffers of one engine thread; not thread safe.</summary>
+/// <param name="tokenizer">The model's.</param>
+/// <param name="vocabulary">Logits of the model.</param>
+sealed class TokenPicker(Tokenizer tokenizer, int vocabulary)
+{
+    readonly Sampler _sampler = new(vocabulary);
+    readonly float[] _adjusted = new float[vocabulary];
+    JsonTokens? _json;
+
+    /// <summary>Logits of the model.</summary>
+    public int Vocabulary => vocabulary;
+
+    /// <summary>The vocabulary as JSON sees it; sorted when first asked for.</summary>
+    /// <exception cref="ArgumentException">It lacks a byte.</exception>
+    public JsonTokens Json => _json ??= new JsonTokens(tokenizer, vocabulary);
+
+    /// <summary>The next token of a request: a function of the logits, the request and the tokens it has so far.</summary>
+    public int Choose(RequestState state, ReadOnlySpan<float> logits) => _sampler.Choose(Adjust(state, logits), state.Request.Sampling, (ulong)state.Length);
+
+    /// <summary>The distribution from which <see cref="Choose"/> draws; temperature above 0.</summary>
+    public void Distribution(RequestState state, ReadOnlySpan<float> logits, Span<double> probabilities) =>
+        _sampler.Distribution(Adjust(state, logits), state.Request.Sampling, probabilities);
+
+    /// <summary>Refuses logits that are no numbers.</summary>
+    /// <exception cref="InvalidDataException">One is infinite or not a number.</exception>
+    public static void RequireNumbers(ReadOnlySpan<float> logits, int position)
+    {
+        foreach (float logit in logits)
+            if (!float.IsFinite(logit))
+                throw new InvalidDataException($"The logits after token {position} hold {logit}: the model's weights are damaged or its training failed. Take an earlier checkpoint, or copy the files again.");
+    }
+
+    /// <summary>The natural logarithm of a token's probability, and of the likeliest ones, lowest id first on a tie.</summary>
+    public static TokenLogProbability LogProbability(ReadOnlySpan<float> logits, int token, int top)
+    {
+        double largest = logits[Sampler.Largest(logits)], sum = 0;
+        foreach (float logit in logits) sum += Math.Exp(logit - largest);
+        double normalizer = largest + Math.Log(sum);
+        var best = new List<int>(top + 1);
+        for (int v = 0; v < logits.Length && top > 0; v++)
+        {
+            if (best.Count == top && logits[v] <= logits[best[^1]]) continue;
+            int place = best.Count;
+            while (place > 0 && logits[v] > logits[best[place - 1]]) place--;
+            best.Insert(place, v);
+            if (best.Count > top) best.RemoveAt(top);
+        }
+
+        var likeliest = new (int Token, double LogProbability)[best.Count];
+        for (int i = 0; i < likeliest.Length; i++) likeliest[i] = (best[i], logits[best[i]] - normalizer);
+        return new TokenLogProbability(token, logits[token] - normalizer, likeliest);
+    }
+
+    ReadOnlySpan<float> Adjust(RequestState state, ReadOnlySpan<float> logits)
+    {
+        bool penalized = state.Counts is not null, formed = state.Request.Form != OutputForm.Text;
+        if (!penalized && !formed) return logits;
+        logits.CopyTo(_adjusted);
+        if (penalized) state.Penalize(_adjusted);
+        if (!formed) return _adjusted;
+        if (state.FormBegan)
+        {
+            ReadOnlySpan<ulong> allowed = Json.Allowed(state.Json);
+            for (int v = 0; v < _adjusted.Length; v++)
+                if ((allowed[v / 64] >> (v % 64) & 1) == 0) _adjusted[v] = float.NegativeInfinity;
+        }
+        else
+        {
+            // The text must reach the form before it may end.
+            foreach (int end in state.EndTokens) _adjusted[end] = float.NegativeInfinity;
+        }
+
+        return _adjusted;
+    }
+}

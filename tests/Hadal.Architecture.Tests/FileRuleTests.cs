@@ -54,6 +54,12 @@ public sealed partial class FileRuleTests
     public void Random_numbers_in_src_are_counter_based() =>
         None(Repository.CSharp("src/").Where(path => SystemRandom().IsMatch(Repository.Read(path))), "that use System.Random (same bits: docs/architecture.md §8)");
 
+    // Keys and codes must not be guessable: the server's alone are made of the operating system's randomness.
+    [Fact]
+    public void Unguessable_random_numbers_are_made_in_the_server_alone() =>
+        None(Repository.CSharp("src/").Where(path => !path.StartsWith("src/Hadal.Server/", StringComparison.Ordinal) && Unguessable().IsMatch(Repository.Read(path))),
+            "that use RandomNumberGenerator (same bits: docs/architecture.md §8)");
+
     [Fact]
     public void Documentation_of_public_members_is_enforced_by_the_compiler()
     {
@@ -111,8 +117,11 @@ public sealed partial class FileRuleTests
         Assert.True(found.Length == 0, $"Files {what}: {string.Join(", ", found)}");
     }
 
-    [GeneratedRegex(@"\bnew Random\b|\bRandom\.Shared\b|\bRandomNumberGenerator\b")]
+    [GeneratedRegex(@"\bnew Random\b|\bRandom\.Shared\b")]
     private static partial Regex SystemRandom();
+
+    [GeneratedRegex(@"\bRandomNumberGenerator\b")]
+    private static partial Regex Unguessable();
 
     [GeneratedRegex(@"(?<![\w.*/~$)}-])/(work|tmp|home|root|Users)/\w")]
     private static partial Regex MachinePath();

@@ -1,0 +1,88 @@
+using Hadal.Server.Api;
+using Hadal.Server.Keys;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Console;
+
+namespace Hadal.Server.Hosting;
+
+/// <summary>Composes the server from its rooms. Nothing is read from files or variables beside what <see cref="ServerOptions"/> says.</summary>
+public static class HadalServer
+{
+    /// <summary>Builds a server that does not listen yet: start it with <c>StartAsync</c>, end it with <c>StopAsync</c>, which finishes the answers being written.</summary>
+    /// <param name="options">What is served, where, and how strictly.</param>
+    /// <exception cref="ArgumentException">An option is impossible.</exception>
+    public static WebApplication Build(ServerOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        options.Validate();
+        Directory.CreateDirectory(options.Home);
+        WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions
+        {
+            ApplicationName = typeof(HadalServer).Assembly.GetName().Name,
+            ContentRootPath = options.Home,
+            EnvironmentName = Environments.Production,
+        });
+        builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel => Limit(kestrel, options.Limits));
+        Log(builder.Logging, options);
+        AddServices(builder.Services, options);
+        WebApplication app = builder.Build();
+        foreach (string url in options.Urls) app.Urls.Add(url);
+        Map(app, options);
+        return app;
+    }
+
+    // Rooms, in the order in which they depend on each other.
+    static void AddServices(IServiceCollection services, ServerOptions options)
+    {
+        services.AddSingleton(options);
+        services.AddSingleton(options.Time);
+        services.AddSingleton<ServerState>();
+        services.AddSingleton(_ => new EngineOwner(options.Plain, options.Thinking));
+        services.Configure<HostOptions>(host => host.ShutdownTimeout = options.Limits.ShutdownGrace);
+        services.AddRouting();
+        services.AddAuthorization();
+        KeyServices.Add(services, options);
+    }
+
+    static void Map(WebApplication app, ServerOptions options)
+    {
+        _ = app.Services.GetRequiredService<EngineOwner>(); // made now, so that it is disposed with the server
+        app.UseRouting();
+        app.UseMiddleware<ApiErrorMiddleware>();
+        app.UseAuthentication();
+        app.UseAuthorization();
+        HealthEndpoints.Map(app);
+    }
+
+    static void Limit(KestrelServerOptions kestrel, ServerLimits limits)
+    {
+        kestrel.AddServerHeader = false;
+        KestrelServerLimits to = kestrel.Limits;
+        to.MaxRequestBodySize = limits.BodyBytes;
+        to.MaxRequestHeadersTotalSize = limits.HeaderBytes;
+        to.MaxRequestHeaderCount = limits.Headers;
+        to.RequestHeadersTimeout = limits.HeaderTime;
+        to.MinRequestBodyDataRate = new MinDataRate(limits.BytesPerSecond, limits.RateGrace);
+        to.MinResponseDataRate = new MinDataRate(limits.BytesPerSecond, limits.RateGrace);
+        to.KeepAliveTimeout = limits.IdleConnection;
+        to.MaxConcurrentConnections = limits.Connections;
+    }
+
+    static void Log(ILoggingBuilder logging, ServerOptions options)
+    {
+        if (options.Logging is not null)
+        {
+            options.Logging(logging);
+            return;
+        }
+
+        logging.SetMinimumLevel(LogLevel.Warning);
+        logging.AddSimpleConsole(console => console.SingleLine = true);
+        logging.Services.Configure<ConsoleLoggerOptions>(console => console.LogToStandardErrorThreshold = LogLevel.Trace);
+    }
+}

@@ -1,0 +1,59 @@
+using Hadal.Inference.Serving;
+using Microsoft.Extensions.Logging;
+
+namespace Hadal.Server.Hosting;
+
+/// <summary>What a server serves, where, and how strictly.</summary>
+public sealed record ServerOptions
+{
+    /// <summary>The engine of <c>deepseek-chat</c>. The server owns it: it is disposed with the server.</summary>
+    public required IInferenceEngine Plain { get; init; }
+
+    /// <summary>The engine of <c>deepseek-reasoner</c>; may be the same as <see cref="Plain"/>. The server owns it.</summary>
+    public required IInferenceEngine Thinking { get; init; }
+
+    /// <summary>Folder of the server's state (database, keys of cookies); made when it is missing.</summary>
+    public required string Home { get; init; }
+
+    /// <summary>Addresses to listen on. Loopback by default; <c>http</c> only, TLS is a proxy's work. Port 0 takes a free one.</summary>
+    public IReadOnlyList<string> Urls { get; init; } = [DefaultUrl];
+
+    /// <summary>A connection string of SQLite or PostgreSQL; null for <c>hadal.db</c> in <see cref="Home"/>.</summary>
+    public string? Database { get; init; }
+
+    /// <summary>A key of the host's choice (HADAL_API_KEY), never stored; null for keys made by the server alone.</summary>
+    public string? ApiKey { get; init; }
+
+    /// <summary>Whether the reasoner refuses what the original refuses: reasoning sent back, log probabilities, tools, fill in the middle, longer answers.</summary>
+    public bool StrictDeepSeek { get; init; }
+
+    /// <summary>What one client may cost.</summary>
+    public ServerLimits Limits { get; init; } = new();
+
+    /// <summary>The clock.</summary>
+    public TimeProvider Time { get; init; } = TimeProvider.System;
+
+    /// <summary>Adds receivers of the server's log; null for warnings and errors on standard error.</summary>
+    public Action<ILoggingBuilder>? Logging { get; init; }
+
+    /// <summary>Where <c>hadal serve</c> listens when nothing is said.</summary>
+    public const string DefaultUrl = "http://127.0.0.1:8080";
+
+    /// <summary>The connection string in use.</summary>
+    public string ConnectionString => Database ?? $"Data Source={Path.Combine(Home, "hadal.db")}";
+
+    /// <summary>Whether every address is of this machine alone.</summary>
+    public bool IsLoopback => Urls.All(url => BindingAddress.Parse(url).IsLoopback);
+
+    /// <summary>Refuses what cannot be served.</summary>
+    /// <exception cref="ArgumentException">The message names the option, what was given and what is expected.</exception>
+    public ServerOptions Validate()
+    {
+        if (string.IsNullOrWhiteSpace(Home)) throw new ArgumentException("No folder for the server's state was given; expected a path.", nameof(Home));
+        if (Urls.Count == 0) throw new ArgumentException($"No address to listen on was given; expected at least one such as {DefaultUrl}.", nameof(Urls));
+        foreach (string url in Urls) _ = BindingAddress.Parse(url);
+        if (ApiKey is { Length: < 16 })
+            throw new ArgumentException($"The API key of the host has {ApiKey.Length} characters; expected at least 16, for example from: openssl rand -hex 24.", nameof(ApiKey));
+        return this;
+    }
+}

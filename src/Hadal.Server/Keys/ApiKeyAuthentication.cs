@@ -1,0 +1,45 @@
+using System.Security.Claims;
+using System.Text.Encodings.Web;
+using Hadal.Server.Api;
+using Microsoft.AspNetCore.Authentication;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+using Microsoft.Extensions.Primitives;
+
+namespace Hadal.Server.Keys;
+
+/// <summary><c>Authorization: Bearer KEY</c>. The key is looked up for every request, so that a revoked one is refused at once.</summary>
+sealed class ApiKeyAuthentication(IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory logger, UrlEncoder encoder, ApiKeyService keys)
+    : AuthenticationHandler<AuthenticationSchemeOptions>(options, logger, encoder)
+{
+    /// <summary>Name of the scheme, and of the policy that asks for it.</summary>
+    public const string SchemeName = "ApiKey";
+
+    const string Bearer = "Bearer ";
+
+    protected override async Task<AuthenticateResult> HandleAuthenticateAsync()
+    {
+        if (KeyOf(Request.Headers.Authorization) is not string text) return AuthenticateResult.NoResult();
+        ApiCaller? caller = await keys.RecognizeAsync(text, Context.RequestAborted);
+        if (caller is null) return AuthenticateResult.Fail("The key is not in force.");
+        Context.Features.Set(caller);
+        var identity = new ClaimsIdentity([new Claim(ClaimTypes.NameIdentifier, caller.Owner)], Scheme.Name);
+        return AuthenticateResult.Success(new AuthenticationTicket(new ClaimsPrincipal(identity), Scheme.Name));
+    }
+
+    protected override Task HandleChallengeAsync(AuthenticationProperties properties)
+    {
+        Response.Headers.WWWAuthenticate = "Bearer";
+        string message = KeyOf(Request.Headers.Authorization) is string key
+            ? $"Authentication Fails, Your api key: {KeySecret.Mask(key)} is invalid: it was never made here, or it was revoked. Keys are made in the web app under Settings, or by: hadal serve make-key."
+            : "Authentication Fails: no API key was given; expected the header Authorization: Bearer KEY.";
+        return ApiError.Unauthorized(message).WriteAsync(Context);
+    }
+
+    protected override Task HandleForbiddenAsync(AuthenticationProperties properties) =>
+        new ApiError(StatusCodes.Status403Forbidden, "This API key may not do that.", "permission_error", "forbidden").WriteAsync(Context);
+
+    static string? KeyOf(StringValues header) =>
+        header.Count == 1 && header[0] is { Length: > 7 } value && value.StartsWith(Bearer, StringComparison.OrdinalIgnoreCase) ? value[Bearer.Length..].Trim() : null;
+}

@@ -25,6 +25,9 @@ public sealed class ChunkContext
     /// <summary>How rows reach experts and come back.</summary>
     public required IExpertExchange Exchange { get; init; }
 
+    /// <summary>Products raise the maxima that delayed scales are taken from: in training, not in evaluation.</summary>
+    public bool RecordsMaxima { get; init; }
+
     /// <summary>I32 [tokens]: position of each token in its sequence.</summary>
     public Tensor Positions { get; set; }
 
@@ -62,42 +65,44 @@ public sealed class ChunkContext
     internal void Forward(Tensor x, Parameter weight, Tensor y, ScaleKind? scale = null)
     {
         if (!weight.IsQuantized) Operations.Matrix.Forward(x, weight.Prepared, y);
-        else Operations.Quantization.Forward(x, weight.Prepared, Scaled(Recipe.Forward, scale), y);
+        else Operations.Quantization.Forward(x, weight.Prepared, Scaled(Recipe.Forward, scale), y, accumulate: false, weight.InputMaxima(RecordsMaxima));
     }
 
     /// <summary>dx (+)= dy·W as the recipe says.</summary>
     internal void BackwardInput(Tensor dy, Parameter weight, Tensor dx, bool accumulate = false)
     {
         if (!weight.IsQuantized) Operations.Matrix.BackwardInput(dy, weight.Prepared, dx, accumulate);
-        else Operations.Quantization.BackwardInput(dy, weight.Prepared, Recipe.InputGradient, dx, accumulate);
+        else Operations.Quantization.BackwardInput(dy, weight.Prepared, Recipe.InputGradient, dx, accumulate, weight.GradientMaxima(RecordsMaxima));
     }
 
     /// <summary>dW (+)= dyᵀ·x as the recipe says, into the parameter's part of <paramref name="gradients"/>.</summary>
     internal void BackwardWeight(Tensor dy, Tensor x, Parameter weight, Tensor gradients, bool accumulate)
     {
         if (!weight.IsQuantized) Operations.Matrix.BackwardWeight(dy, x, weight.View(gradients), accumulate);
-        else Operations.Quantization.BackwardWeight(dy, x, Recipe.WeightGradient, weight.View(gradients), accumulate);
+        else Operations.Quantization.BackwardWeight(
+            dy, x, Recipe.WeightGradient, weight.View(gradients), accumulate, weight.GradientMaxima(RecordsMaxima), weight.InputMaxima(RecordsMaxima));
     }
 
     /// <summary>As <see cref="Forward"/> for rows sorted by expert.</summary>
     internal void GroupedForward(Tensor x, Tensor offsets, Parameter weight, Tensor y, ScaleKind? scale = null)
     {
         if (!weight.IsQuantized) Operations.Matrix.GroupedForward(x, offsets, weight.Prepared, y);
-        else Operations.Quantization.GroupedForward(x, offsets, weight.Prepared, Scaled(Recipe.Forward, scale), y);
+        else Operations.Quantization.GroupedForward(x, offsets, weight.Prepared, Scaled(Recipe.Forward, scale), y, weight.InputMaxima(RecordsMaxima));
     }
 
     /// <summary>As <see cref="BackwardInput"/> for rows sorted by expert.</summary>
     internal void GroupedBackwardInput(Tensor dy, Tensor offsets, Parameter weight, Tensor dx, ScaleKind? scale = null)
     {
         if (!weight.IsQuantized) Operations.Matrix.GroupedBackwardInput(dy, offsets, weight.Prepared, dx);
-        else Operations.Quantization.GroupedBackwardInput(dy, offsets, weight.Prepared, Scaled(Recipe.InputGradient, scale), dx);
+        else Operations.Quantization.GroupedBackwardInput(dy, offsets, weight.Prepared, Scaled(Recipe.InputGradient, scale), dx, weight.GradientMaxima(RecordsMaxima));
     }
 
     /// <summary>As <see cref="BackwardWeight"/> for rows sorted by expert.</summary>
     internal void GroupedBackwardWeight(Tensor dy, Tensor x, Tensor offsets, Parameter weight, Tensor gradients, bool accumulate)
     {
         if (!weight.IsQuantized) Operations.Matrix.GroupedBackwardWeight(dy, x, offsets, weight.View(gradients), accumulate);
-        else Operations.Quantization.GroupedBackwardWeight(dy, x, offsets, Recipe.WeightGradient, weight.View(gradients), accumulate);
+        else Operations.Quantization.GroupedBackwardWeight(
+            dy, x, offsets, Recipe.WeightGradient, weight.View(gradients), accumulate, weight.GradientMaxima(RecordsMaxima), weight.InputMaxima(RecordsMaxima));
     }
 
     static ProductFormat Scaled(ProductFormat format, ScaleKind? scale) =>

@@ -33,6 +33,8 @@ public sealed class Parameter
 {
     readonly ProductUses? _uses;
     PreparedWeight? _prepared;
+    ScalingHistory? _history;
+    int _firstOperand;
 
     internal Parameter(int index, string name, ParameterKind kind, int[] shape, long offset, PublicRegion[] regions, ProductUses? uses)
     {
@@ -86,14 +88,39 @@ public sealed class Parameter
     /// <summary>True when the recipe quantises this weight's products: projections, under a recipe that is not float32.</summary>
     internal bool IsQuantized { get; private set; }
 
-    internal void Bind(Tensor values, IOperations operations, Recipe recipe)
+    /// <summary>Rows of each of the public matrices a group is joined of; 0 when a group is one matrix.</summary>
+    internal int MatrixRows => Shape.Count > 1 && Regions[0].Rows < Shape[^2] ? Regions[0].Rows : 0;
+
+    /// <summary>True when the recipe quantises products with this parameter.</summary>
+    internal bool WillQuantize(Recipe recipe) => _uses is not null && Kind == ParameterKind.Projection && !(recipe.Forward.IsPlain && recipe.InputGradient.IsPlain && recipe.WeightGradient.IsPlain);
+
+    /// <summary>Operands with a history when scales are delayed: one for each weight, then the input, then the output gradient.</summary>
+    internal int HistoryOperands => Groups + 2;
+
+    int Groups => Shape.Count == 3 ? Shape[0] : 1;
+
+    /// <summary>Maxima of the input of products with this weight; absent with current scales.</summary>
+    internal Tensor InputMaxima(bool record) => _history is null ? default : _history.Maxima(_firstOperand + Groups, record);
+
+    /// <summary>Maxima of the gradient of their output; absent with current scales.</summary>
+    internal Tensor GradientMaxima(bool record) => _history is null ? default : _history.Maxima(_firstOperand + Groups + 1, record);
+
+    internal void Bind(Tensor values, IOperations operations, Recipe recipe, ScalingHistory? history, int firstOperand)
     {
         Value = View(values);
         if (_uses is not ProductUses uses) return;
-        var groups = new Tensor[Shape.Count == 3 ? Shape[0] : 1];
+        var groups = new Tensor[Groups];
         for (int g = 0; g < groups.Length; g++) groups[g] = Shape.Count == 3 ? Value.Select(g) : Value;
-        IsQuantized = Kind == ParameterKind.Projection && !(recipe.Forward.IsPlain && recipe.InputGradient.IsPlain && recipe.WeightGradient.IsPlain);
-        _prepared = IsQuantized ? operations.Quantization.Prepare(groups, uses, recipe.Forward.Right) : operations.Matrix.Prepare(groups, uses);
+        IsQuantized = WillQuantize(recipe);
+        if (!IsQuantized)
+        {
+            _prepared = operations.Matrix.Prepare(groups, uses);
+            return;
+        }
+
+        _history = history;
+        _firstOperand = firstOperand;
+        _prepared = operations.Quantization.Prepare(groups, uses, recipe.Forward.Right, MatrixRows, history is null ? default : history.Maxima(firstOperand, groups.Length));
     }
 
     internal void Refresh(IOperations operations)
@@ -137,6 +164,9 @@ public sealed class ParameterSet : IDisposable
     /// <summary>A zeroed flat buffer with one element per parameter element.</summary>
     public Tensor CreateBuffer(DType type) => Tensor.View(_backend.Allocate(Length * type.Size()), 0, type, checked((int)Length));
 
+    /// <summary>What delayed scales are taken from; null when all scales of the recipe are current ones.</summary>
+    public ScalingHistory? ScalingHistory { get; private set; }
+
     /// <summary>Brings every prepared weight up to date after the values changed. Allocates nothing.</summary>
     public void Refresh(IOperations operations)
     {
@@ -147,6 +177,7 @@ public sealed class ParameterSet : IDisposable
     public void Dispose()
     {
         foreach (Parameter parameter in _all) parameter.Release();
+        ScalingHistory?.Dispose();
         _memory?.Dispose();
     }
 
@@ -164,6 +195,12 @@ public sealed class ParameterSet : IDisposable
     {
         _memory = _backend.Allocate(Length * DType.Size());
         Values = Tensor.View(_memory, 0, DType, checked((int)Length));
-        foreach (Parameter parameter in _all) parameter.Bind(Values, _backend.Operations, recipe);
+        if (recipe.HasDelayedScales) ScalingHistory = new ScalingHistory(_backend, _all.Where(p => p.WillQuantize(recipe)).Sum(p => p.HistoryOperands), recipe.DelayedSteps);
+        int operand = 0;
+        foreach (Parameter parameter in _all)
+        {
+            parameter.Bind(Values, _backend.Operations, recipe, ScalingHistory, operand);
+            if (parameter.WillQuantize(recipe)) operand += parameter.HistoryOperands;
+        }
     }
 }

@@ -6,7 +6,7 @@ namespace Hadal.Model;
 /// <summary>
 /// Precision, explicit: the format, granularity, scale and accumulation of each product, and the format of each cached tensor [V3 §3.3]. There is no ambient precision; a
 /// model is built with one recipe. Embedding, head, gate, norms and the attention core compute in float32 under every recipe; gradients of weights are float32.
-/// Blocks of a weight count from the first row of the parameter: gate and up together, which are blocks of the public layout where the width is a multiple of 128.
+/// Blocks of a weight are those of the public matrices: gate and up have blocks of their own, whatever their width.
 /// </summary>
 /// <param name="Name">The name a user types.</param>
 /// <param name="Summary">One line for <c>--help</c> and logs.</param>
@@ -44,6 +44,12 @@ public sealed partial record Recipe(string Name, string Summary)
 
     /// <summary>What the backward of combine carries: gradients before the experts' down projections. Dispatch's backward carries <see cref="Activations"/>.</summary>
     public QuantizationFormat ExpertGradient { get; init; } = QuantizationFormat.F32;
+
+    /// <summary>Steps whose maxima delayed scales are taken from.</summary>
+    public int DelayedSteps { get; init; } = 16;
+
+    /// <summary>True when some scale follows the maxima of earlier steps.</summary>
+    public bool HasDelayedScales => Operands.Any(o => o.Format.Origin == ScaleOrigin.Delayed);
 
     /// <summary>True when every product and cached tensor is float32.</summary>
     public bool IsPlain => Forward.IsPlain && InputGradient.IsPlain && WeightGradient.IsPlain && Activations == NumberFormat.F32 && Caches.All(c => c.Format == QuantizationFormat.F32);
@@ -92,6 +98,16 @@ public sealed partial record Recipe(string Name, string Summary)
         WeightGradient = new(QuantizationFormat.WholeTensor(), QuantizationFormat.WholeTensor(), Accumulation.Promoted),
     };
 
+    /// <summary>One scale a tensor, from the maxima of the last 16 steps: what the report's recipe is set against [V3 §3.3.2].</summary>
+    public static Recipe Fp8PerTensorDelayed { get; } = Fp8PerTensor with
+    {
+        Name = "fp8-per-tensor-delayed",
+        Summary = "fp8, with one scale a tensor from the maxima of the last 16 steps; what goes beyond saturates",
+        Forward = new(QuantizationFormat.WholeTensorDelayed(), QuantizationFormat.WholeTensorDelayed(), Accumulation.Promoted, NumberFormat.BF16),
+        InputGradient = new(QuantizationFormat.WholeTensorDelayed(), QuantizationFormat.WholeTensorDelayed(), Accumulation.Promoted, NumberFormat.BF16),
+        WeightGradient = new(QuantizationFormat.WholeTensorDelayed(), QuantizationFormat.WholeTensorDelayed(), Accumulation.Promoted),
+    };
+
     /// <summary>As the tensor core adds, without promotion: needs one scale a tensor. Slow.</summary>
     public static Recipe Fp8NoPromotion { get; } = Fp8PerTensor with
     {
@@ -113,7 +129,7 @@ public sealed partial record Recipe(string Name, string Summary)
     };
 
     /// <summary>All recipes with a name, in the order in which they are listed.</summary>
-    public static IReadOnlyList<Recipe> All { get; } = [Fp32, Bf16, Fp8, Fp8BlockGradients, Fp8PerTensor, Fp8NoPromotion, Fp8TensorCore];
+    public static IReadOnlyList<Recipe> All { get; } = [Fp32, Bf16, Fp8, Fp8BlockGradients, Fp8PerTensor, Fp8PerTensorDelayed, Fp8NoPromotion, Fp8TensorCore];
 
     /// <summary>The name.</summary>
     public override string ToString() => Name;
@@ -141,12 +157,25 @@ public sealed partial record Recipe(string Name, string Summary)
             Refuse("forward.weight", "a scale of 1x128 along the inputs lies across the contraction of the input gradient, which runs over the outputs: use 128x128 or one scale a tensor");
         if (WeightGradient.Output != NumberFormat.F32) Refuse("weightGradient.output", $"it is {WeightGradient.Output}; gradients of weights are F32");
         if (Activations is not (NumberFormat.F32 or NumberFormat.BF16)) Refuse("activations", $"{Activations} is a format of operands and caches; activations are F32 or BF16");
+        if (DelayedSteps is < 1 or > 4096) Refuse("delayedSteps", $"{DelayedSteps} steps; a history has 1 to 4096");
         foreach ((string name, QuantizationFormat format) in Caches)
+        {
             if (format.Fault is { } fault) Refuse(name, fault);
+            if (format.Origin == ScaleOrigin.Delayed) Refuse(name, "a cached tensor is quantised when all its values are there, so it takes the scale of those; only operands of products may have delayed scales");
+        }
+
         if (AttentionOutputScale is not null && Forward.Left.Number != NumberFormat.E4M3) Refuse("attentionOutputScale", $"forward.input is {Forward.Left.Number}, which has no scales");
     }
 
-    IEnumerable<(string Name, QuantizationFormat Format)> Caches =>
+    /// <summary>Operands of the three products, under the names they have in files.</summary>
+    internal IEnumerable<(string Name, QuantizationFormat Format)> Operands =>
+    [
+        ("forward.input", Forward.Left), ("forward.weight", Forward.Right), ("inputGradient.gradient", InputGradient.Left), ("inputGradient.weight", InputGradient.Right),
+        ("weightGradient.gradient", WeightGradient.Left), ("weightGradient.input", WeightGradient.Right),
+    ];
+
+    /// <summary>Cached tensors and payloads, under the names they have in files.</summary>
+    internal IEnumerable<(string Name, QuantizationFormat Format)> Caches =>
     [
         ("cache.residual", Residual), ("cache.latents", Latents), ("cache.attentionOutput", AttentionOutput), ("cache.swiGluInput", SwiGluInput),
         ("cache.expertInput", ExpertInput), ("cache.expertGradient", ExpertGradient),

@@ -7,8 +7,8 @@ namespace Hadal.Model;
 /// <content>
 /// Recipes in files: a JSON object with <c>name</c>, <c>summary</c>, optionally <c>base</c> (a recipe by name, whose values hold where the file says nothing; else fp32),
 /// the products <c>forward {input, weight, accumulation, output}</c>, <c>inputGradient {gradient, weight, …}</c>, <c>weightGradient {gradient, input, …}</c>,
-/// <c>activations</c>, <c>attentionOutputScale</c> and <c>cache {residual, latents, attentionOutput, swiGluInput, expertInput, expertGradient}</c>. A format is written
-/// <c>f32</c>, <c>bf16</c>, <c>e4m3 1x128</c>, <c>e4m3 128x128</c>, <c>e4m3 tensor</c>, <c>e5m6 1x128</c>, with <c>power-of-two</c> after it where wanted; in weight
+/// <c>activations</c>, <c>attentionOutputScale</c>, <c>delayedSteps</c> and <c>cache {residual, latents, attentionOutput, swiGluInput, expertInput, expertGradient}</c>. A format is written
+/// <c>f32</c>, <c>bf16</c>, <c>e4m3 1x128</c>, <c>e4m3 128x128</c>, <c>e4m3 tensor</c>, <c>e5m6 1x128</c>, with <c>power-of-two</c> or <c>delayed</c> after it where wanted; in weight
 /// gradients, whose contraction runs over tokens, tiles are <c>128x1</c>.
 /// </content>
 public sealed partial record Recipe
@@ -23,6 +23,9 @@ public sealed partial record Recipe
         if (new FileInfo(path).Length > LargestFile) throw new ArgumentException($"{path} has {new FileInfo(path).Length} bytes; a recipe has at most {LargestFile}.", nameof(path));
         return Parse(File.ReadAllText(path), path);
     }
+
+    /// <summary>The recipe as <see cref="Parse"/> reads it, every value written out.</summary>
+    public string ToJson() => RecipeWriter.Write(this);
 
     /// <summary>As <see cref="Load"/> from text; <paramref name="source"/> is named in messages.</summary>
     /// <exception cref="ArgumentException">As <see cref="Load"/>.</exception>
@@ -48,12 +51,60 @@ public sealed partial record Recipe
     }
 }
 
+/// <summary>Writes recipes as files have them.</summary>
+static class RecipeWriter
+{
+    public static string Write(Recipe recipe)
+    {
+        using var memory = new MemoryStream();
+        using (var json = new Utf8JsonWriter(memory, new JsonWriterOptions { Indented = true })) Write(recipe, json);
+        return System.Text.Encoding.UTF8.GetString(memory.ToArray());
+    }
+
+    static void Write(Recipe recipe, Utf8JsonWriter json)
+    {
+        json.WriteStartObject();
+        json.WriteString("name", recipe.Name);
+        json.WriteString("summary", recipe.Summary);
+        Product(json, "forward", "input", "weight", recipe.Forward, overTokens: false);
+        Product(json, "inputGradient", "gradient", "weight", recipe.InputGradient, overTokens: false);
+        Product(json, "weightGradient", "gradient", "input", recipe.WeightGradient, overTokens: true);
+        json.WriteString("activations", Format(new QuantizationFormat(recipe.Activations), overTokens: false));
+        if (recipe.AttentionOutputScale is ScaleKind scale) json.WriteString("attentionOutputScale", scale == ScaleKind.PowerOfTwo ? "power-of-two" : "plain");
+        if (recipe.HasDelayedScales) json.WriteNumber("delayedSteps", recipe.DelayedSteps);
+        json.WriteStartObject("cache");
+        foreach ((string name, QuantizationFormat format) in recipe.Caches) json.WriteString(name["cache.".Length..], Format(format, overTokens: false));
+        json.WriteEndObject();
+        json.WriteEndObject();
+    }
+
+    static void Product(Utf8JsonWriter json, string name, string left, string right, ProductFormat product, bool overTokens)
+    {
+        json.WriteStartObject(name);
+        json.WriteString(left, Format(product.Left, overTokens));
+        json.WriteString(right, Format(product.Right, overTokens));
+        json.WriteString("accumulation", product.Accumulation switch
+        {
+            Accumulation.Chain => "chain", Accumulation.Promoted => "promoted", Accumulation.TensorCore => "tensor-core", _ => "tensor-core-promoted",
+        });
+        json.WriteString("output", Format(new QuantizationFormat(product.Output), overTokens: false));
+        json.WriteEndObject();
+    }
+
+    static string Format(QuantizationFormat format, bool overTokens)
+    {
+        string number = format.Number switch { NumberFormat.F32 => "f32", NumberFormat.BF16 => "bf16", NumberFormat.E4M3 => "e4m3", _ => "e5m6" };
+        string shape = format.Granularity switch { Granularity.None => "", Granularity.Tile => overTokens ? " 128x1" : " 1x128", Granularity.Block => " 128x128", _ => " tensor" };
+        return number + shape + (format.Scale == ScaleKind.PowerOfTwo ? " power-of-two" : "") + (format.Origin == ScaleOrigin.Delayed ? " delayed" : "");
+    }
+}
+
 /// <summary>Reads the parts of a recipe; every key must be one it knows.</summary>
 sealed class RecipeReader(string source)
 {
     public Recipe Read(JsonElement root)
     {
-        Keys(root, "", "name", "summary", "base", "forward", "inputGradient", "weightGradient", "activations", "attentionOutputScale", "cache");
+        Keys(root, "", "name", "summary", "base", "forward", "inputGradient", "weightGradient", "activations", "attentionOutputScale", "delayedSteps", "cache");
         Recipe recipe = root.TryGetProperty("base", out JsonElement based) ? Recipe.Find(Text(based, "base")) : Recipe.Fp32;
         recipe = recipe with { Name = root.TryGetProperty("name", out JsonElement name) ? Text(name, "name") : Path.GetFileNameWithoutExtension(source) };
         if (root.TryGetProperty("summary", out JsonElement summary)) recipe = recipe with { Summary = Text(summary, "summary") };
@@ -64,6 +115,8 @@ sealed class RecipeReader(string source)
             recipe = recipe with { WeightGradient = Product(weight, "weightGradient", "gradient", "input", recipe.WeightGradient, overTokens: true) };
         if (root.TryGetProperty("activations", out JsonElement activations)) recipe = recipe with { Activations = Format(activations, "activations", overTokens: false).Number };
         if (root.TryGetProperty("attentionOutputScale", out JsonElement scale)) recipe = recipe with { AttentionOutputScale = Scale(Text(scale, "attentionOutputScale"), "attentionOutputScale") };
+        if (root.TryGetProperty("delayedSteps", out JsonElement steps))
+            recipe = recipe with { DelayedSteps = steps.ValueKind == JsonValueKind.Number && steps.TryGetInt32(out int count) ? count : throw Wrong("delayedSteps", steps.GetRawText(), "a whole number of steps") };
         return root.TryGetProperty("cache", out JsonElement cache) ? Cache(cache, recipe) : recipe;
     }
 
@@ -122,7 +175,16 @@ sealed class RecipeReader(string source)
         };
         var format = new QuantizationFormat(number, Granularity.None, number == NumberFormat.E5M6 ? ScaleKind.PowerOfTwo : ScaleKind.Plain);
         foreach (string word in words[1..])
-            format = word is "power-of-two" or "plain" ? format with { Scale = Scale(word, path) } : format with { Granularity = Shape(word, path, overTokens) };
+        {
+            format = word switch
+            {
+                "power-of-two" or "plain" => format with { Scale = Scale(word, path) },
+                "delayed" => format with { Origin = ScaleOrigin.Delayed },
+                "current" => format with { Origin = ScaleOrigin.Current },
+                _ => format with { Granularity = Shape(word, path, overTokens) },
+            };
+        }
+
         return format.Fault is { } fault ? throw new ArgumentException($"{source}: {path} is '{text}': {fault}.") : format;
     }
 

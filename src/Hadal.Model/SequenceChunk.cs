@@ -43,7 +43,7 @@ public sealed class SequenceChunk : IDisposable
         _scratch = new TensorArena(model.Backend);
         Context = new ChunkContext
         {
-            Operations = model.Backend.Operations, Scratch = _scratch, DType = type, Recipe = model.Recipe, Exchange = exchange ?? new LocalExpertExchange(),
+            Operations = model.Backend.Operations, Scratch = _scratch, DType = type, Recipe = model.Recipe, Exchange = exchange ?? new LocalExpertExchange(), RecordsMaxima = training,
             Positions = _arena.Allocate(DType.I32, tokens), Sequences = _arena.Allocate(DType.I32, sequences + 1),
         };
         _tokens = _arena.Allocate(DType.I32, tokens);

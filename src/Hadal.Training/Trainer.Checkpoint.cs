@@ -61,12 +61,13 @@ public sealed partial class Trainer
         return run.ToJson();
     }
 
-    /// <summary>The tensors that decide the next step, flat: masters (with the selection biases), moments, and the weight average.</summary>
+    /// <summary>The tensors that decide the next step, flat: masters (with the selection biases), moments, the weight average, and what delayed scales are taken from.</summary>
     IEnumerable<(string Name, Tensor Tensor)> StateTensors()
     {
         yield return ("master", Model.Parameters.Values);
         yield return ("first_moment", _optimizer.FirstMoment);
         yield return ("second_moment", _optimizer.SecondMoment);
         if (_average is not null) yield return ("average", _average.Average());
+        if (Model.Parameters.ScalingHistory is { } history) yield return ("scaling_history", history.State);
     }
 }

@@ -15,6 +15,7 @@ public sealed class RecipeTests
         }
 
         Assert.Equal(Recipe.All.Count, Recipe.All.Select(r => r.Name).Distinct(StringComparer.Ordinal).Count());
+        Assert.All(Recipe.All, recipe => Assert.Equal(recipe, Recipe.Parse(recipe.ToJson(), "r.json")));
         Assert.Contains("fp8", Assert.Throws<ArgumentException>(() => Recipe.Find("fp9")).Message, StringComparison.Ordinal);
     }
 
@@ -74,6 +75,12 @@ public sealed class RecipeTests
     [InlineData("""{ "base": "fp8", "cache": { "swiGluInput": "e4m3" } }""", "needs scales")]
     [InlineData("""{ "base": "bf16", "forward": { "accumulation": "promoted" } }""", "takes one chain")]
     [InlineData("""{ "base": "fp32", "attentionOutputScale": "power-of-two" }""", "has no scales")]
+    [InlineData("""{ "base": "fp8", "forward": { "input": "e4m3 1x128 delayed" } }""", "only a whole tensor is the same thing in the next step")]
+    [InlineData("""{ "base": "bf16", "forward": { "input": "bf16 delayed" } }""", "only a whole tensor is the same thing in the next step")]
+    [InlineData("""{ "base": "fp8-per-tensor", "inputGradient": { "weight": "e4m3 tensor delayed" } }""", "quantised once")]
+    [InlineData("""{ "base": "fp8", "cache": { "swiGluInput": "e4m3 tensor delayed" } }""", "takes the scale of those")]
+    [InlineData("""{ "base": "fp8-per-tensor-delayed", "delayedSteps": 0 }""", "1 to 4096")]
+    [InlineData("""{ "base": "fp8-per-tensor-delayed", "delayedSteps": "many" }""", "a whole number of steps")]
     [InlineData("""{ "base": "fp8", "forwards": {} }""", "forwards")]
     [InlineData("""{ "base": 8 }""", "a string")]
     [InlineData("""[ 1 ]""", "an object")]

@@ -162,13 +162,15 @@ public sealed class TrainerTests
         Assert.Equal(before, trainer.Model.Parameters.Values.AsSpan<float>().ToArray());
     }
 
-    [Fact]
+    [Theory]
+    [InlineData("fp8")]
+    [InlineData("fp8-per-tensor-delayed")]
     [Implements("architecture §8", "A run that was interrupted or killed ends with the same bits")]
-    public void Under_fp8_the_loss_falls_and_an_interrupted_run_ends_with_the_same_bits()
+    public void Under_fp8_the_loss_falls_and_an_interrupted_run_ends_with_the_same_bits(string recipe)
     {
         using var one = new TemporaryFolder();
         using var two = new TemporaryFolder();
-        RunConfiguration run = TinyRuns.Configuration(one, 24) with { Recipe = "fp8" };
+        RunConfiguration run = TinyRuns.Configuration(one, 24) with { Recipe = recipe };
         PreparedRun data = TinyRuns.Prepare(run);
         var recorder = new Recorder();
         float[] expected = Train("cpu", run, data, recorder, out _);

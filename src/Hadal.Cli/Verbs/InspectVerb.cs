@@ -9,11 +9,11 @@ using Spectre.Console;
 
 namespace Hadal.Cli.Verbs;
 
-/// <summary><c>hadal inspect forward|config|tensors|memory</c>: looks into a model.</summary>
+/// <summary><c>hadal inspect forward|config|tensors|memory|recipe</c>: looks into a model.</summary>
 static class InspectVerb
 {
     public static Verb Create(Context context) =>
-        new("inspect", "Looks into a model: what a forward and backward compute, what config.json says, which tensors there are, what training keeps.",
+        new("inspect", "Looks into a model: what a forward and backward compute, what config.json says, which tensors there are, what training keeps, in which precision.",
             "hadal inspect config --model models/nano",
             "hadal inspect tensors --model models/nano",
             "hadal inspect forward --model models/nano --tokens tokens.safetensors --out result.safetensors --backward")
@@ -22,6 +22,7 @@ static class InspectVerb
             Config(context),
             Tensors(context),
             InspectMemoryVerb.Create(context),
+            InspectRecipeVerb.Create(context),
         };
 
     static Verb Forward(Context context)

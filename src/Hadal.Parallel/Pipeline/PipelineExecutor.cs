@@ -46,6 +46,7 @@ public sealed class PipelineExecutor : IDisposable
         if (group.Size != schedule.Ranks) throw new ArgumentException($"The schedule has {schedule.Ranks} ranks and the group {group.Size}; expected the same.", nameof(group));
         if (model.Mtp.Count > 0) throw new ArgumentException($"The model has {model.Mtp.Count} MTP modules; a pipeline runs models without: build the shape with MtpDepth 0.", nameof(model));
         if (model.Shape.TiedEmbeddings) throw new ArgumentException("The model's head is tied to its embedding; a pipeline runs models with a head of their own.", nameof(model));
+        if (model.Recipe.HasDelayedScales) throw new ArgumentException($"The recipe '{model.Recipe}' takes scales from the maxima of earlier steps, and ranks of a pipeline see only their own: choose a recipe with current scales, such as fp8.", nameof(model));
         if (length > model.Shape.MaxPositions) throw new ArgumentException($"Sequences of {length} tokens do not fit the model's {model.Shape.MaxPositions} positions.", nameof(length));
         (_model, _group, _placement, _sequences, _length) = (model, group, schedule.Placement, sequences, length);
         _steps = schedule.Steps[group.Rank];

@@ -58,6 +58,8 @@ static class QuantizationCases
             Forward(f, false, 0), Forward(f, true, 9), BackwardInput(f, false, 0), BackwardInput(f, true, 9), WeightGradient(f, false, 0), WeightGradient(f, true, 3),
             Grouped(f),
         }),
+        .. Products[..3].SelectMany(f => new[] { Joined(f, grouped: false), Joined(f, grouped: true) }),
+        .. new[] { Accumulation.Promoted, Accumulation.Chain }.SelectMany(a => new[] { Delayed(a, grouped: false), Delayed(a, grouped: true) }),
         TensorCore(Accumulation.TensorCore),
         TensorCore(Accumulation.TensorCorePromoted),
         RoundedOutput(),
@@ -153,6 +155,72 @@ static class QuantizationCases
         c.Compare(dx, 2);
         c.Compare(dWeight, 2);
         c.Compare(added, 2);
+    });
+
+    /// <summary>Weights joined of matrices whose rows need not be a multiple of 128: blocks begin anew at each.</summary>
+    static ConformanceCase Joined(ProductFormat format, bool grouped) => new(grouped ? "Quantization.Grouped" : "Quantization.Forward", $"{Name(format)}, joined matrices", c =>
+    {
+        int matrix = c.Pick(5, 33, 96, 128, 130, 144, 257), matrices = c.Pick(2, 3), outputs = matrix * matrices, inputs = c.Pick(16, 130, 200), experts = grouped ? 2 : 1, rows = c.Pick(5, 40);
+        Operand offsets = c.Integers("offsets", [experts + 1], grouped ? [0, rows / 2, rows] : [0, rows]), x = Wide(c, "x", [rows, inputs]), dy = Wide(c, "dy", [rows, outputs]);
+        Operand[] weights = [.. Enumerable.Range(0, experts).Select(_ => Wide(c, "weight", [outputs, inputs]))];
+        Operand y = c.NormalAccumulator("y", [rows, outputs]), dx = c.NormalAccumulator("dx", [rows, inputs]);
+        c.Run((operations, of) =>
+        {
+            using PreparedWeight prepared = operations.Quantization.Prepare(Array.ConvertAll(weights, w => of(w)), ProductUses.Training, format.Right, matrix);
+            if (grouped)
+            {
+                operations.Quantization.GroupedForward(of(x), of(offsets), prepared, format, of(y));
+                operations.Quantization.GroupedBackwardInput(of(dy), of(offsets), prepared, format, of(dx));
+                return;
+            }
+
+            operations.Quantization.Forward(of(x), prepared, format, of(y));
+            operations.Quantization.BackwardInput(of(dy), prepared, format, of(dx));
+        });
+        c.Compare(y, 2);
+        c.Compare(dx, 2);
+    });
+
+    /// <summary>Scales of earlier maxima: too small ones (values saturate), large ones, none; and what was seen.</summary>
+    static ConformanceCase Delayed(Accumulation accumulation, bool grouped) => new(grouped ? "Quantization.Grouped" : "Quantization.Forward", $"delayed scales, {accumulation}", c =>
+    {
+        QuantizationFormat delayed = QuantizationFormat.WholeTensorDelayed();
+        var format = new ProductFormat(delayed, delayed, accumulation);
+        int outputs = c.Pick(5, 64, 130), inputs = c.Pick(16, 130, 200), experts = grouped ? 3 : 1, rows = c.Pick(5, 140);
+        float before = c.Pick(0, 1, 50);
+        Operand offsets = c.Integers("offsets", [experts + 1], grouped ? [0, rows / 3, rows / 3, rows] : [0, rows]), x = Wide(c, "x", [rows, inputs]), dy = Wide(c, "dy", [rows, outputs]);
+        Operand[] weights = [.. Enumerable.Range(0, experts).Select(_ => Wide(c, "weight", [outputs, inputs]))];
+        Operand y = c.NormalAccumulator("y", [rows, outputs]), dx = c.NormalAccumulator("dx", [rows, inputs]), seen = c.Output("maxima", [experts + 3, 2], type: DType.F32);
+        Operand dWeight = c.NormalAccumulator("dWeight", [experts, outputs, inputs], type: ElementwiseCases.Statistics(c));
+        c.Run((operations, of) =>
+        {
+            // Maxima are F32 on both sides; the reference's output, which is wider, receives them at the end.
+            using var arena = new TensorArena(c.BackendOf(operations));
+            Tensor maxima = arena.Allocate(DType.F32, experts + 3, 2);
+            operations.Elementwise.Fill(maxima, 0);
+            operations.Elementwise.Fill(maxima.SliceColumns(0, 1), before);
+            Tensor ofX = maxima.Select(experts), ofGradient = maxima.Select(experts + 1);
+            IQuantizationOperations quantization = operations.Quantization;
+            using PreparedWeight prepared = quantization.Prepare(Array.ConvertAll(weights, w => of(w)), ProductUses.Training, delayed, 0, maxima.Slice(0, experts));
+            if (grouped)
+            {
+                quantization.GroupedForward(of(x), of(offsets), prepared, format, of(y), ofX);
+                quantization.GroupedBackwardInput(of(dy), of(offsets), prepared, format, of(dx), ofGradient.Slice(0, 1));
+                quantization.GroupedBackwardWeight(of(dy), of(x), of(offsets), format, of(dWeight), accumulate: false, ofGradient, ofX.Slice(0, 1));
+            }
+            else
+            {
+                quantization.Forward(of(x), prepared, format, of(y), accumulate: false, ofX);
+                quantization.BackwardInput(of(dy), prepared, format, of(dx), accumulate: false, ofGradient.Slice(0, 1));
+                quantization.BackwardWeight(of(dy), of(x), format, of(dWeight).Select(0), accumulate: true, ofGradient, ofX.Slice(0, 1));
+            }
+
+            operations.Elementwise.Copy(maxima, of(seen));
+        });
+        c.Compare(y, 2);
+        c.Compare(dx, 2);
+        c.Compare(dWeight, 2);
+        c.Exact(seen);
     });
 
     static ConformanceCase TensorCore(Accumulation accumulation) => new("Quantization.Forward", $"{accumulation}", c =>

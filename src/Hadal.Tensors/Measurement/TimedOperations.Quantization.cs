@@ -40,7 +40,8 @@ sealed partial class TimedOperations
             _round.Stop(start);
         }
 
-        public PreparedWeight Prepare(ReadOnlySpan<Tensor> groups, ProductUses uses, QuantizationFormat format) => inner.Prepare(groups, uses, format);
+        public PreparedWeight Prepare(ReadOnlySpan<Tensor> groups, ProductUses uses, QuantizationFormat format, int matrixRows = 0, Tensor maxima = default) =>
+            inner.Prepare(groups, uses, format, matrixRows, maxima);
 
         public void Refresh(PreparedWeight weight)
         {
@@ -49,45 +50,45 @@ sealed partial class TimedOperations
             _refresh.Stop(start);
         }
 
-        public void Forward(Tensor x, PreparedWeight weight, ProductFormat format, Tensor y, bool accumulate = false)
+        public void Forward(Tensor x, PreparedWeight weight, ProductFormat format, Tensor y, bool accumulate = false, Tensor maxima = default)
         {
             long start = Stopwatch.GetTimestamp();
-            inner.Forward(x, weight, format, y, accumulate);
+            inner.Forward(x, weight, format, y, accumulate, maxima);
             _forward.Stop(start, profile, x.Rows, y.Columns, x.Columns);
         }
 
-        public void BackwardInput(Tensor dy, PreparedWeight weight, ProductFormat format, Tensor dx, bool accumulate = false)
+        public void BackwardInput(Tensor dy, PreparedWeight weight, ProductFormat format, Tensor dx, bool accumulate = false, Tensor maxima = default)
         {
             long start = Stopwatch.GetTimestamp();
-            inner.BackwardInput(dy, weight, format, dx, accumulate);
+            inner.BackwardInput(dy, weight, format, dx, accumulate, maxima);
             _backwardInput.Stop(start, profile, dy.Rows, dx.Columns, dy.Columns);
         }
 
-        public void BackwardWeight(Tensor dy, Tensor x, ProductFormat format, Tensor dWeight, bool accumulate)
+        public void BackwardWeight(Tensor dy, Tensor x, ProductFormat format, Tensor dWeight, bool accumulate, Tensor dyMaxima = default, Tensor xMaxima = default)
         {
             long start = Stopwatch.GetTimestamp();
-            inner.BackwardWeight(dy, x, format, dWeight, accumulate);
+            inner.BackwardWeight(dy, x, format, dWeight, accumulate, dyMaxima, xMaxima);
             _backwardWeight.Stop(start, profile, dy.Columns, x.Columns, dy.Rows);
         }
 
-        public void GroupedForward(Tensor x, Tensor offsets, PreparedWeight weight, ProductFormat format, Tensor y)
+        public void GroupedForward(Tensor x, Tensor offsets, PreparedWeight weight, ProductFormat format, Tensor y, Tensor maxima = default)
         {
             long start = Stopwatch.GetTimestamp();
-            inner.GroupedForward(x, offsets, weight, format, y);
+            inner.GroupedForward(x, offsets, weight, format, y, maxima);
             _groupedForward.Stop(start, profile, TimedMatrix.Rows(offsets), y.Columns, x.Columns);
         }
 
-        public void GroupedBackwardInput(Tensor dy, Tensor offsets, PreparedWeight weight, ProductFormat format, Tensor dx)
+        public void GroupedBackwardInput(Tensor dy, Tensor offsets, PreparedWeight weight, ProductFormat format, Tensor dx, Tensor maxima = default)
         {
             long start = Stopwatch.GetTimestamp();
-            inner.GroupedBackwardInput(dy, offsets, weight, format, dx);
+            inner.GroupedBackwardInput(dy, offsets, weight, format, dx, maxima);
             _groupedBackwardInput.Stop(start, profile, TimedMatrix.Rows(offsets), dx.Columns, dy.Columns);
         }
 
-        public void GroupedBackwardWeight(Tensor dy, Tensor x, Tensor offsets, ProductFormat format, Tensor dWeight, bool accumulate)
+        public void GroupedBackwardWeight(Tensor dy, Tensor x, Tensor offsets, ProductFormat format, Tensor dWeight, bool accumulate, Tensor dyMaxima = default, Tensor xMaxima = default)
         {
             long start = Stopwatch.GetTimestamp();
-            inner.GroupedBackwardWeight(dy, x, offsets, format, dWeight, accumulate);
+            inner.GroupedBackwardWeight(dy, x, offsets, format, dWeight, accumulate, dyMaxima, xMaxima);
             _groupedBackwardWeight.Stop(start, profile, dy.Columns, x.Columns, TimedMatrix.Rows(offsets));
         }
     }

@@ -28,6 +28,18 @@ public enum Granularity : byte
     Tensor,
 }
 
+/// <summary>Which values a scale is taken from.</summary>
+public enum ScaleOrigin : byte
+{
+    /// <summary>The values that are quantised [V3 §3.3.2].</summary>
+    Current,
+    /// <summary>
+    /// The largest magnitude of the steps before, as frameworks with one scale a tensor do for speed [V3 §3.3.2, for comparison]; what goes beyond it saturates at ±448. Values
+    /// that are not finite still make the scale NaN.
+    /// </summary>
+    Delayed,
+}
+
 /// <summary>How a product adds up along the contraction.</summary>
 public enum Accumulation : byte
 {
@@ -45,7 +57,9 @@ public enum Accumulation : byte
 /// <param name="Number">Element format.</param>
 /// <param name="Granularity">What shares one scale.</param>
 /// <param name="Scale">How a scale follows from the largest magnitude; E5M6 always has powers of two.</param>
-public readonly record struct QuantizationFormat(NumberFormat Number, Granularity Granularity = Granularity.None, ScaleKind Scale = ScaleKind.Plain)
+/// <param name="Origin">Which values that magnitude is of.</param>
+public readonly record struct QuantizationFormat(
+    NumberFormat Number, Granularity Granularity = Granularity.None, ScaleKind Scale = ScaleKind.Plain, ScaleOrigin Origin = ScaleOrigin.Current)
 {
     /// <summary>float32 as it is.</summary>
     public static QuantizationFormat F32 => new(NumberFormat.F32);
@@ -62,12 +76,17 @@ public readonly record struct QuantizationFormat(NumberFormat Number, Granularit
     /// <summary>E4M3, one scale.</summary>
     public static QuantizationFormat WholeTensor(ScaleKind scale = ScaleKind.Plain) => new(NumberFormat.E4M3, Granularity.Tensor, scale);
 
+    /// <summary>E4M3, one scale, from the maxima of the steps before.</summary>
+    public static QuantizationFormat WholeTensorDelayed(ScaleKind scale = ScaleKind.Plain) => new(NumberFormat.E4M3, Granularity.Tensor, scale, ScaleOrigin.Delayed);
+
     /// <summary>E5M6, a power-of-two scale for each 128 columns.</summary>
     public static QuantizationFormat E5M6 => new(NumberFormat.E5M6, Granularity.Tile, ScaleKind.PowerOfTwo);
 
     /// <summary>Why an operand cannot have this format; null when it can.</summary>
     public string? Fault => Number switch
     {
+        _ when Origin == ScaleOrigin.Delayed && (Number != NumberFormat.E4M3 || Granularity != Granularity.Tensor) =>
+            "a delayed scale follows maxima of earlier steps, and only a whole tensor is the same thing in the next step: tiles and blocks belong to other tokens then. Use e4m3 tensor delayed",
         NumberFormat.E5M6 => Granularity == Granularity.Tile && Scale == ScaleKind.PowerOfTwo ? null : "E5M6 has power-of-two scales of 128 columns",
         NumberFormat.E4M3 => Granularity == Granularity.None ? "E4M3 needs scales: its largest value is 448" : null,
         _ => Granularity == Granularity.None ? null : $"{Number} has the range of binary32 and takes no scales",
@@ -94,7 +113,7 @@ public readonly record struct QuantizationFormat(NumberFormat Number, Granularit
         NumberFormat.F32 => "f32",
         NumberFormat.BF16 => "bf16",
         NumberFormat.E5M6 => "e5m6 tile",
-        _ => $"e4m3 {(Granularity switch { Granularity.Tile => "tile", Granularity.Block => "block", Granularity.Tensor => "tensor", _ => "without scales" })}{(Scale == ScaleKind.PowerOfTwo ? " power-of-two" : "")}",
+        _ => $"e4m3 {(Granularity switch { Granularity.Tile => "tile", Granularity.Block => "block", Granularity.Tensor => "tensor", _ => "without scales" })}{(Scale == ScaleKind.PowerOfTwo ? " power-of-two" : "")}{(Origin == ScaleOrigin.Delayed ? " delayed" : "")}",
     };
 }
 

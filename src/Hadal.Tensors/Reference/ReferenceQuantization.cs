@@ -82,76 +82,86 @@ sealed class ReferenceQuantization : IQuantizationOperations
         values.Store(y);
     }
 
-    public PreparedWeight Prepare(ReadOnlySpan<Tensor> groups, ProductUses uses, QuantizationFormat format)
+    public PreparedWeight Prepare(ReadOnlySpan<Tensor> groups, ProductUses uses, QuantizationFormat format, int matrixRows = 0, Tensor maxima = default)
     {
-        string? fault = format.Fault;
-        Require.That(fault is null, $"A weight cannot be prepared as {format}: {fault}.");
-        return new Views(groups, uses, format);
+        QuantizationChecks.Prepared(groups, format, matrixRows, maxima);
+        var weight = new Views(groups, uses, format, matrixRows, maxima);
+        Refresh(weight);
+        return weight;
     }
 
     public void Refresh(PreparedWeight weight)
     {
-        // Weights are quantised when they are used: always up to date.
+        // Weights are quantised when they are used: always up to date. What was seen of them is told here.
+        if (weight is not Views views) return;
+        for (int g = 0; g < views.Groups.Length; g++)
+        {
+            Values values = Values.Read(views.Groups[g]);
+            DelayedScale.Magnitude(views.Maxima(g), Largest(values, 0, values.Rows));
+        }
     }
 
-    public void Forward(Tensor x, PreparedWeight weight, ProductFormat format, Tensor y, bool accumulate = false)
+    public void Forward(Tensor x, PreparedWeight weight, ProductFormat format, Tensor y, bool accumulate = false, Tensor maxima = default)
     {
         MatrixChecks.Forward(x, weight, y);
         Values result = Values.For(y, accumulate), source = Values.Read(x);
-        Multiply(Rows(source, 0, x.Rows, format.Left, Largest(source, 0, x.Rows)), Weight(weight, 0, format, forward: true), format, result, 0);
+        Multiply(Rows(source, 0, x.Rows, format.Left, Magnitude(source, 0, x.Rows, format.Left, maxima), 0), Weight(weight, 0, format, forward: true), format, result, 0);
         result.Store(y);
     }
 
-    public void BackwardInput(Tensor dy, PreparedWeight weight, ProductFormat format, Tensor dx, bool accumulate = false)
+    public void BackwardInput(Tensor dy, PreparedWeight weight, ProductFormat format, Tensor dx, bool accumulate = false, Tensor maxima = default)
     {
         MatrixChecks.BackwardInput(dy, weight, dx);
         Values result = Values.For(dx, accumulate), source = Values.Read(dy);
-        Multiply(Rows(source, 0, dy.Rows, format.Left, Largest(source, 0, dy.Rows)), Weight(weight, 0, format, forward: false), format, result, 0);
+        Scaled left = Rows(source, 0, dy.Rows, format.Left, Magnitude(source, 0, dy.Rows, format.Left, maxima), MatrixRows(weight));
+        Multiply(left, Weight(weight, 0, format, forward: false), format, result, 0);
         result.Store(dx);
     }
 
-    public void BackwardWeight(Tensor dy, Tensor x, ProductFormat format, Tensor dWeight, bool accumulate)
+    public void BackwardWeight(Tensor dy, Tensor x, ProductFormat format, Tensor dWeight, bool accumulate, Tensor dyMaxima = default, Tensor xMaxima = default)
     {
         MatrixChecks.BackwardWeight(dy, x, dWeight);
         QuantizationChecks.Product(format);
         Values result = Values.For(dWeight, accumulate), gradient = Values.Read(dy), source = Values.Read(x);
-        Multiply(Columns(gradient, 0, dy.Rows, format.Left, Largest(gradient, 0, dy.Rows)), Columns(source, 0, x.Rows, format.Right, Largest(source, 0, x.Rows)), format, result, 0);
+        Multiply(
+            Columns(gradient, 0, dy.Rows, format.Left, Magnitude(gradient, 0, dy.Rows, format.Left, dyMaxima), 0),
+            Columns(source, 0, x.Rows, format.Right, Magnitude(source, 0, x.Rows, format.Right, xMaxima), 0), format, result, 0);
         result.Store(dWeight);
     }
 
-    public void GroupedForward(Tensor x, Tensor offsets, PreparedWeight weight, ProductFormat format, Tensor y)
+    public void GroupedForward(Tensor x, Tensor offsets, PreparedWeight weight, ProductFormat format, Tensor y, Tensor maxima = default)
     {
         MatrixChecks.GroupedForward(x, offsets, weight, y);
-        Grouped(x, offsets, weight, format, y, forward: true);
+        Grouped(x, offsets, weight, format, y, forward: true, maxima);
     }
 
-    public void GroupedBackwardInput(Tensor dy, Tensor offsets, PreparedWeight weight, ProductFormat format, Tensor dx)
+    public void GroupedBackwardInput(Tensor dy, Tensor offsets, PreparedWeight weight, ProductFormat format, Tensor dx, Tensor maxima = default)
     {
         MatrixChecks.GroupedBackwardInput(dy, offsets, weight, dx);
-        Grouped(dy, offsets, weight, format, dx, forward: false);
+        Grouped(dy, offsets, weight, format, dx, forward: false, maxima);
     }
 
-    public void GroupedBackwardWeight(Tensor dy, Tensor x, Tensor offsets, ProductFormat format, Tensor dWeight, bool accumulate)
+    public void GroupedBackwardWeight(Tensor dy, Tensor x, Tensor offsets, ProductFormat format, Tensor dWeight, bool accumulate, Tensor dyMaxima = default, Tensor xMaxima = default)
     {
         MatrixChecks.GroupedBackwardWeight(dy, x, offsets, dWeight);
         QuantizationChecks.Product(format);
         Values result = Values.For(dWeight, accumulate), gradient = Values.Read(dy), source = Values.Read(x);
         int[] offset = ReferenceMatrix.ReadOffsets(offsets, x.Rows);
-        float largestGradient = Largest(gradient, offset[0], offset[^1]), largestSource = Largest(source, offset[0], offset[^1]);
+        float ofGradient = Magnitude(gradient, offset[0], offset[^1], format.Left, dyMaxima), ofSource = Magnitude(source, offset[0], offset[^1], format.Right, xMaxima);
         for (int g = 0; g + 1 < offset.Length; g++)
-            Multiply(Columns(gradient, offset[g], offset[g + 1], format.Left, largestGradient), Columns(source, offset[g], offset[g + 1], format.Right, largestSource), format, result, g * dWeight[1]);
+            Multiply(Columns(gradient, offset[g], offset[g + 1], format.Left, ofGradient, 0), Columns(source, offset[g], offset[g + 1], format.Right, ofSource, 0), format, result, g * dWeight[1]);
         result.Store(dWeight);
     }
 
-    static void Grouped(Tensor from, Tensor offsets, PreparedWeight weight, ProductFormat format, Tensor to, bool forward)
+    static void Grouped(Tensor from, Tensor offsets, PreparedWeight weight, ProductFormat format, Tensor to, bool forward, Tensor maxima)
     {
         Values source = Values.Read(from), result = Values.Read(to);
         int[] offset = ReferenceMatrix.ReadOffsets(offsets, from.Rows);
-        float largest = Largest(source, offset[0], offset[^1]);
+        float magnitude = Magnitude(source, offset[0], offset[^1], format.Left, maxima);
         for (int g = 0; g < weight.Groups.Length; g++)
         {
             for (int r = offset[g]; r < offset[g + 1]; r++) result.Row(r).Clear();
-            Multiply(Rows(source, offset[g], offset[g + 1], format.Left, largest), Weight(weight, g, format, forward), format, result, offset[g]);
+            Multiply(Rows(source, offset[g], offset[g + 1], format.Left, magnitude, forward ? 0 : MatrixRows(weight)), Weight(weight, g, format, forward), format, result, offset[g]);
         }
 
         result.Store(to);
@@ -159,19 +169,33 @@ sealed class ReferenceQuantization : IQuantizationOperations
 
     static Scaled Weight(PreparedWeight weight, int group, ProductFormat format, bool forward)
     {
-        QuantizationFormat prepared = weight is Views views ? views.Format : QuantizationFormat.F32;
-        QuantizationChecks.Weight(weight, prepared, format);
+        var views = weight as Views;
+        QuantizationChecks.Weight(weight, views?.Format ?? QuantizationFormat.F32, format);
         Values values = Values.Read(weight.Groups[group]);
+        Span<float> maxima = views is null ? [] : views.Maxima(group);
+
+        // Looking is not recording: only the first of the maxima is needed.
+        float magnitude = DelayedScale.Magnitude(maxima.IsEmpty ? maxima : maxima[..1], Largest(values, 0, values.Rows));
+        int matrix = MatrixRows(weight);
         return forward
-            ? Rows(values, 0, values.Rows, format.Right, Largest(values, 0, values.Rows))
-            : Columns(values, 0, values.Rows, format.Right, Largest(values, 0, values.Rows));
+            ? Scaled.Make(values.Rows, values.Columns, (o, d) => values[o, d], format.Right, magnitude, Sections.Of(values.Rows, matrix), Sections.Of(values.Columns, 0))
+            : Columns(values, 0, values.Rows, format.Right, magnitude, matrix);
     }
 
-    static Scaled Rows(Values x, int start, int end, QuantizationFormat format, float largest) =>
-        Scaled.Make(end - start, x.Columns, (o, d) => x[start + o, d], format, largest);
+    static int MatrixRows(PreparedWeight weight) => weight is Views { Format.Granularity: Granularity.Block } views ? views.MatrixRows : 0;
 
-    static Scaled Columns(Values x, int start, int end, QuantizationFormat format, float largest) =>
-        Scaled.Make(x.Columns, end - start, (o, d) => x[start + d, o], format, largest);
+    static Scaled Rows(Values x, int start, int end, QuantizationFormat format, float magnitude, int matrix) =>
+        Scaled.Make(end - start, x.Columns, (o, d) => x[start + o, d], format, magnitude, Sections.Of(end - start, 0), Sections.Of(x.Columns, matrix));
+
+    static Scaled Columns(Values x, int start, int end, QuantizationFormat format, float magnitude, int matrix) =>
+        Scaled.Make(x.Columns, end - start, (o, d) => x[start + d, o], format, magnitude, Sections.Of(x.Columns, 0), Sections.Of(end - start, matrix));
+
+    /// <summary>What one scale of all rows is taken from.</summary>
+    static float Magnitude(Values x, int start, int end, QuantizationFormat format, Tensor maxima)
+    {
+        QuantizationChecks.Maxima(maxima);
+        return DelayedScale.Magnitude(DelayedScale.Of(format, maxima), Largest(x, start, end));
+    }
 
     static float Largest(Values x, int start, int end)
     {
@@ -181,11 +205,12 @@ sealed class ReferenceQuantization : IQuantizationOperations
         return largest;
     }
 
-    /// <summary>result[firstRow + r, c] += Σ over chunks.</summary>
+    /// <summary>result[firstRow + r, c] += Σ over the tiles of the contraction.</summary>
     static void Multiply(Scaled a, Scaled b, ProductFormat format, Values result, int firstRow)
     {
         bool core = format.Accumulation is Accumulation.TensorCore or Accumulation.TensorCorePromoted;
-        int chunk = format.Accumulation is Accumulation.Promoted or Accumulation.TensorCorePromoted ? Tile : Math.Max(a.Depth, 1);
+        bool promotes = format.Accumulation is Accumulation.Promoted or Accumulation.TensorCorePromoted;
+        int tiles = promotes ? a.Tiles.Count : Math.Min(a.Depth, 1);
         for (int r = 0; r < a.Outer; r++)
         {
             ReadOnlySpan<double> left = a.Row(r);
@@ -193,9 +218,9 @@ sealed class ReferenceQuantization : IQuantizationOperations
             {
                 ReadOnlySpan<double> right = b.Row(c);
                 double sum = result[firstRow + r, c];
-                for (int start = 0; start < a.Depth; start += chunk)
+                for (int tile = 0; tile < tiles; tile++)
                 {
-                    int length = Math.Min(chunk, a.Depth - start);
+                    int start = promotes ? a.Tiles.Start(tile) : 0, length = promotes ? a.Tiles.Extent(tile) : a.Depth;
                     double partial = core ? TensorCoreProducts.Chain(left.Slice(start, length), right.Slice(start, length)) : 0;
                     for (int d = start; !core && d < start + length; d++) partial += left[d] * right[d];
                     sum += partial * a.Scale(r, start) * b.Scale(c, start);
@@ -214,54 +239,69 @@ sealed class ReferenceQuantization : IQuantizationOperations
     }
 
     /// <summary>An operand as codes [outer, depth] and scales, the contraction along depth.</summary>
-    sealed class Scaled(int outer, int depth, double[] codes, float[] scales, bool hasScales)
+    sealed class Scaled(int outer, int depth, Sections tiles, double[] codes, float[] scales, bool hasScales)
     {
         public int Outer => outer;
 
         public int Depth => depth;
 
+        /// <summary>Tiles of the contraction.</summary>
+        public Sections Tiles => tiles;
+
         public ReadOnlySpan<double> Row(int o) => codes.AsSpan(o * depth, depth);
 
-        public double Scale(int o, int d) => hasScales ? scales[(o * TileQuantizer.TileCount(depth)) + (d / Tile)] : 1;
+        public double Scale(int o, int d) => hasScales ? scales[(o * tiles.Count) + tiles.TileOf(d)] : 1;
 
-        public static Scaled Make(int outer, int depth, Func<int, int, double> element, QuantizationFormat format, float largest)
+        public static Scaled Make(int outer, int depth, Func<int, int, double> element, QuantizationFormat format, float magnitude, Sections outerBlocks, Sections tiles)
         {
             double[] codes = new double[outer * depth];
-            int tiles = TileQuantizer.TileCount(depth);
-            float[] scales = new float[outer * tiles];
             for (int o = 0; o < outer; o++)
                 for (int d = 0; d < depth; d++) codes[(o * depth) + d] = element(o, d);
             if (format.Number == NumberFormat.BF16)
                 foreach (ref double code in codes.AsSpan()) code = BF16.FromDouble(code).ToSingle();
-            if (format.Number != NumberFormat.E4M3) return new Scaled(outer, depth, codes, scales, hasScales: false);
+            if (format.Number != NumberFormat.E4M3) return new Scaled(outer, depth, tiles, codes, [], hasScales: false);
 
-            // Largest magnitudes first, then every tile of a block takes the block's.
-            foreach (ref float scale in scales.AsSpan()) scale = format.Granularity == Granularity.Tensor ? largest : 0;
-            int shared = format.Granularity == Granularity.Block ? Tile : 1;
-            for (int o = 0; o < outer && format.Granularity != Granularity.Tensor; o++)
+            // Largest magnitudes of what shares a scale: one row's tile, a block's rows, or everything.
+            int Shared(int o) => format.Granularity == Granularity.Block ? outerBlocks.TileOf(o) : o;
+            float[] largest = new float[outer * tiles.Count];
+            for (int o = 0; o < outer; o++)
             {
                 for (int d = 0; d < depth; d++)
                 {
-                    ref float magnitude = ref scales[(o / shared * shared * tiles) + (d / Tile)];
-                    magnitude = Math.Max(magnitude, Math.Abs((float)codes[(o * depth) + d]));
+                    ref float entry = ref largest[(Shared(o) * tiles.Count) + tiles.TileOf(d)];
+                    entry = format.Granularity == Granularity.Tensor ? magnitude : Math.Max(entry, Math.Abs((float)codes[(o * depth) + d]));
                 }
             }
 
+            float[] scales = new float[outer * tiles.Count];
             for (int o = 0; o < outer; o++)
-                for (int t = 0; t < tiles; t++) scales[(o * tiles) + t] = o % shared == 0 ? TileScale.ForE4M3(scales[(o * tiles) + t], format.Scale) : scales[(o / shared * shared * tiles) + t];
-            for (int i = 0; i < codes.Length; i++)
+                for (int t = 0; t < tiles.Count; t++) scales[(o * tiles.Count) + t] = TileScale.ForE4M3(largest[(Shared(o) * tiles.Count) + t], format.Scale);
+            for (int o = 0; o < outer; o++)
             {
-                float scale = scales[(i / depth * tiles) + (i % depth / Tile)];
-                codes[i] = float.IsNaN(scale) ? 0 : E4M3.FromSingle((float)codes[i] / scale).ToSingle();
+                for (int d = 0; d < depth; d++)
+                {
+                    float scale = scales[(o * tiles.Count) + tiles.TileOf(d)];
+                    ref double code = ref codes[(o * depth) + d];
+                    code = float.IsNaN(scale) ? 0 : E4M3.FromSingle((float)code / scale).ToSingle();
+                }
             }
 
-            return new Scaled(outer, depth, codes, scales, hasScales: true);
+            return new Scaled(outer, depth, tiles, codes, scales, hasScales: true);
         }
     }
 
-    sealed class Views(ReadOnlySpan<Tensor> groups, ProductUses uses, QuantizationFormat format) : PreparedWeight(groups, uses)
+    sealed class Views(ReadOnlySpan<Tensor> groups, ProductUses uses, QuantizationFormat format, int matrixRows, Tensor maxima) : PreparedWeight(groups, uses)
     {
         public QuantizationFormat Format => format;
+
+        public int MatrixRows => matrixRows;
+
+        /// <summary>Of one group; empty with current scales.</summary>
+        public Span<float> Maxima(int group)
+        {
+            Span<float> all = DelayedScale.Of(format, maxima);
+            return all.IsEmpty ? all : all.Slice(2 * group, 2);
+        }
 
         protected override void Dispose(bool disposing)
         {

@@ -82,6 +82,8 @@ public sealed class AdamWOptimizer
                 gradient.Slice(start, length), parameter.Kind == ParameterKind.Norm ? _undecayed : _decayed, _state);
         }
 
+        // What this step saw decides the scales of the next; the weights are quantised with those.
+        _parameters.ScalingHistory?.Advance();
         _parameters.Refresh(operations);
     }
 }

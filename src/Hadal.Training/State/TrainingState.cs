@@ -6,7 +6,7 @@ namespace Hadal.Training.State;
 
 /// <summary>
 /// <c>training-state.safetensors</c>: what a run needs beyond the public model to go on with the same bits. Flat tensors <c>master</c> (F32),
-/// <c>first_moment</c>, <c>second_moment</c> (BF16), <c>average</c> (F32, when there is one); in the metadata the schema version, the position and the run's identity.
+/// <c>first_moment</c>, <c>second_moment</c> (BF16), <c>average</c> and <c>scaling_history</c> (F32, when there is one); in the metadata the schema version, the position and the run's identity.
 /// </summary>
 static class TrainingState
 {

@@ -11,7 +11,7 @@ sealed unsafe partial class CpuQuantization
     {
         QuantizationChecks.Stored(x, format, codes, scales, rowCount);
         StorageJob job = Job(x, format, codes, scales, rowCount);
-        if (format.Granularity == Granularity.Tensor) *job.Scales = OperandScales.Whole(context.Threads, job.X, job.XStride, job.Rows, job.Columns, format.Scale);
+        if (format.Granularity == Granularity.Tensor) *job.Scales = OperandScales.Whole(context.Threads, job.X, job.XStride, job.Rows, job.Columns, format, []);
         context.Threads.Run(Items(ref job), &EncodeBody, &job);
     }
 

@@ -8,8 +8,12 @@ static unsafe class OperandScales
 {
     const int Tile = TileQuantizer.Tile, MostParts = 256;
 
-    /// <summary>The scale of all rows together.</summary>
-    public static float Whole(CpuThreads threads, float* x, long stride, int rows, int columns, ScaleKind kind)
+    /// <summary>The scale of all rows together, from the current values or, delayed, from those before.</summary>
+    public static float Whole(CpuThreads threads, float* x, long stride, int rows, int columns, QuantizationFormat format, Span<float> maxima) =>
+        TileScale.ForE4M3(DelayedScale.Magnitude(maxima, Largest(threads, x, stride, rows, columns)), format.Scale);
+
+    /// <summary>The largest magnitude of all rows together; NaN or infinite when an element is.</summary>
+    static float Largest(CpuThreads threads, float* x, long stride, int rows, int columns)
     {
         float* largest = stackalloc float[MostParts];
         int parts = (int)Math.Clamp((long)rows * columns / 8192, 1, Math.Min(MostParts, threads.Count * 4));
@@ -17,13 +21,13 @@ static unsafe class OperandScales
         threads.Run(parts, &WholeBody, &job);
         float all = 0;
         for (int i = 0; i < parts; i++) all = Math.Max(all, largest[i]); // Math.Max lets NaN through
-        return TileScale.ForE4M3(all, kind);
+        return all;
     }
 
-    /// <summary>scales [⌈rows/128⌉, ⌈columns/128⌉] of the blocks.</summary>
-    public static void Blocks(CpuThreads threads, float* x, long stride, int rows, int columns, ScaleKind kind, float* scales)
+    /// <summary>scales [⌈rows/128⌉, tiles of the columns] of the blocks.</summary>
+    public static void Blocks(CpuThreads threads, float* x, long stride, int rows, Sections columns, ScaleKind kind, float* scales)
     {
-        var job = new Job { X = x, Stride = (nint)stride, Rows = rows, Columns = columns, Scales = scales, Kind = kind };
+        var job = new Job { X = x, Stride = (nint)stride, Rows = rows, Columns = columns.Length, Tiles = columns, Scales = scales, Kind = kind };
         threads.Run(TileQuantizer.TileCount(rows), &BlocksBody, &job);
     }
 
@@ -51,12 +55,12 @@ static unsafe class OperandScales
     static void BlocksBody(void* context, int block)
     {
         var job = (Job*)context;
-        int row = block * Tile, end = Math.Min(job->Rows, row + Tile), columns = TileQuantizer.TileCount(job->Columns);
+        int row = block * Tile, end = Math.Min(job->Rows, row + Tile), columns = job->Tiles.Count;
         for (int b = 0; b < columns; b++)
         {
             float largest = 0;
             for (int r = row; r < end; r++)
-                largest = Math.Max(largest, TileScale.LargestMagnitude(new ReadOnlySpan<float>(job->X + (r * job->Stride) + (b * Tile), Math.Min(Tile, job->Columns - (b * Tile)))));
+                largest = Math.Max(largest, TileScale.LargestMagnitude(new ReadOnlySpan<float>(job->X + (r * job->Stride) + job->Tiles.Start(b), job->Tiles.Extent(b))));
             job->Scales[((long)block * columns) + b] = TileScale.ForE4M3(largest, job->Kind);
         }
     }
@@ -114,6 +118,7 @@ static unsafe class OperandScales
         public float* X, Scales, Codes;
         public nint Stride;
         public int Rows, Columns, Parts;
+        public Sections Tiles;
         public ScaleKind Kind;
         public QuantizationFormat Format;
         public float Whole;

@@ -45,15 +45,16 @@ unsafe struct ScaledBatch
         else QuantizeRows(task, row, rows, to);
     }
 
-    /// <summary>Quantises the rows of a panel, 128 of the contraction at a time, and transposes them into it.</summary>
+    /// <summary>Quantises the rows of a panel, a tile of the contraction at a time, and transposes them into it.</summary>
     [SkipLocalsInit]
     static void QuantizeRows(ScaledTask* task, int row, int rows, float* to)
     {
         float* codes = stackalloc float[MatrixKernels.MostRows * Tile];
-        int chunks = TileQuantizer.TileCount(task->Depth);
+        Sections contraction = task->Contraction;
+        int chunks = contraction.Count;
         for (int chunk = 0; chunk < chunks; chunk++)
         {
-            int start = chunk * Tile, length = Math.Min(Tile, task->Depth - start);
+            int start = contraction.Start(chunk), length = contraction.Extent(chunk);
             for (int r = 0; r < rows; r++)
             {
                 var source = new ReadOnlySpan<float>(task->A + ((row + r) * task->AStride) + start, length);
@@ -110,10 +111,11 @@ unsafe struct ScaledBatch
         float* partial = stackalloc float[MatrixKernels.MostRows * 32];
         float* b = task->B + ((long)column * task->Depth * width);
         var job = new ScaledEpilogue.Job { Partial = partial, Width = width, CStride = task->CStride, Columns = valid, ColumnScale = 1, Overwrites = !task->Continues };
-        for (int from = 0; from < task->Depth; from += task->Chunk)
+        int chunks = task->Promotes ? task->Contraction.Count : Math.Min(task->Depth, 1);
+        for (int chunk = 0; chunk < chunks; chunk++)
         {
-            int depth = Math.Min(task->Chunk, task->Depth - from), chunk = from / Tile;
-            if (task->BlockScales != null) job.ColumnScale = task->BlockScales[(chunk * task->BlockChunkStride) + (first / Tile * task->BlockColumnStride)];
+            int from = task->Promotes ? task->Contraction.Start(chunk) : 0, depth = task->Promotes ? task->Contraction.Extent(chunk) : task->Depth;
+            if (task->BlockScales != null) job.ColumnScale = task->BlockScales[(chunk * task->BlockChunkStride) + (task->ColumnTiles.TileOf(first) * task->BlockColumnStride)];
             if (task->ColumnScales != null) job.ColumnScales = task->ColumnScales + (chunk * task->ColumnScaleStride) + first;
             for (int panel = firstRow; panel < endRow; panel++)
             {

@@ -14,8 +14,14 @@ unsafe struct ScaledTask
     /// <summary>Length of the contraction.</summary>
     public int Depth;
 
-    /// <summary>What is summed before scales are applied: 128, or all of <see cref="Depth"/>.</summary>
-    public int Chunk;
+    /// <summary>Sums are scaled and added after every tile of the contraction; else once, at its end.</summary>
+    public bool Promotes;
+
+    /// <summary>Tiles along the contraction.</summary>
+    public Sections Contraction;
+
+    /// <summary>Blocks along the columns.</summary>
+    public Sections ColumnTiles;
 
     /// <summary>Left operand: rows [rows, depth] still to be quantised, or with <see cref="DepthMajor"/> code values [depth, rows].</summary>
     public float* A;
@@ -29,13 +35,13 @@ unsafe struct ScaledTask
     /// <summary>Format of the left operand.</summary>
     public QuantizationFormat Left;
 
-    /// <summary>The left operand's one scale, or [row blocks, chunks of 128] of its blocks; null when they follow from the tiles, or there are none.</summary>
+    /// <summary>The left operand's one scale, or [row blocks, tiles of the contraction] of its blocks; null when they follow from the tiles, or there are none.</summary>
     public float* GivenScales;
 
-    /// <summary>[chunks of 128, <see cref="RowScaleStride"/>]: a scale for each row of the output; null without.</summary>
+    /// <summary>[tiles of the contraction, <see cref="RowScaleStride"/>]: a scale for each row of the output; null without.</summary>
     public float* RowScales;
 
-    /// <summary>Floats from one chunk's row scales to the next.</summary>
+    /// <summary>Floats from one tile's row scales to the next.</summary>
     public nint RowScaleStride;
 
     /// <summary>Right operand as column panels of code values.</summary>
@@ -47,19 +53,19 @@ unsafe struct ScaledTask
     /// <summary>Floats from one row of <see cref="BSource"/> to the next.</summary>
     public nint BStride;
 
-    /// <summary>[chunks of 128, <see cref="ColumnScaleStride"/>]: a scale for each column; null when all of a panel have one.</summary>
+    /// <summary>[tiles of the contraction, <see cref="ColumnScaleStride"/>]: a scale for each column; null when all of a panel have one.</summary>
     public float* ColumnScales;
 
-    /// <summary>Floats from one chunk's column scales to the next.</summary>
+    /// <summary>Floats from one tile's column scales to the next.</summary>
     public nint ColumnScaleStride;
 
     /// <summary>Scales of a prepared weight's blocks; null without.</summary>
     public float* BlockScales;
 
-    /// <summary>Floats from one chunk of the contraction to the next in <see cref="BlockScales"/>.</summary>
+    /// <summary>Floats from one tile of the contraction to the next in <see cref="BlockScales"/>.</summary>
     public nint BlockChunkStride;
 
-    /// <summary>Floats from one block of 128 columns to the next in <see cref="BlockScales"/>.</summary>
+    /// <summary>Floats from one block of columns to the next in <see cref="BlockScales"/>.</summary>
     public nint BlockColumnStride;
 
     /// <summary>Outputs.</summary>

@@ -8,15 +8,15 @@ namespace Hadal.Tensors.Cpu.Quantized;
 
 /// <summary>
 /// Weights quantised and packed into column panels of code values in binary32, for y = x·Wᵀ and for dx = dy·W (blocks of 128×128 serve both ways), with the scales of
-/// their blocks [groups, ⌈outputs/128⌉, ⌈inputs/128⌉].
+/// their blocks [groups, tiles of the outputs, ⌈inputs/128⌉].
 /// </summary>
 sealed unsafe class ScaledWeight : PreparedWeight
 {
     const int Tile = TileQuantizer.Tile;
-    readonly HostMemory? _forward, _backwardInput, _scales;
+    readonly HostMemory? _forward, _backwardInput, _scales, _columnScales;
     readonly HostMemory _state;
 
-    public ScaledWeight(ReadOnlySpan<Tensor> groups, ProductUses uses, QuantizationFormat format, InstructionSet set)
+    public ScaledWeight(ReadOnlySpan<Tensor> groups, ProductUses uses, QuantizationFormat format, int matrixRows, Tensor maxima, InstructionSet set)
         : base(groups, uses)
     {
         foreach (Tensor group in groups)
@@ -24,6 +24,9 @@ sealed unsafe class ScaledWeight : PreparedWeight
         if (format.Fault is { } fault || (fault = format.Granularity == Granularity.Tile ? "a weight's scales serve its transpose too, so they are of blocks or of the tensor" : null) is not null)
             throw new ArgumentException($"A weight cannot be prepared as {format}: {fault}.", nameof(format));
         Format = format;
+
+        // Only blocks are counted; one scale serves everything it covers.
+        OutputTiles = Sections.Of(Outputs, format.Granularity == Granularity.Block ? matrixRows : 0);
         MatrixKernels* kernels = MatrixKernels.For(set, bfloat16: false);
         int width = kernels->ColumnsPerPanel;
         ForwardPanels = (Outputs + width - 1) / width;
@@ -32,18 +35,23 @@ sealed unsafe class ScaledWeight : PreparedWeight
         if (uses.HasFlag(ProductUses.BackwardInput)) _backwardInput = new HostMemory(sizeof(float) * (long)groups.Length * BackwardInputPanels * width * Outputs);
         (BlockRows, BlockColumns) = format.Granularity switch
         {
-            Granularity.Block => (TileQuantizer.TileCount(Outputs), TileQuantizer.TileCount(Inputs)),
+            Granularity.Block => (OutputTiles.Count, TileQuantizer.TileCount(Inputs)),
             Granularity.Tensor => (1, 1),
             _ => (0, 0),
         };
         if (BlockRows > 0) _scales = new HostMemory(sizeof(float) * (long)groups.Length * BlockRows * BlockColumns);
+        // A panel of columns has one scale, unless a matrix begins inside it.
+        if (_forward is not null && OutputTiles.Section < Outputs && OutputTiles.Section % width != 0)
+            _columnScales = new HostMemory(sizeof(float) * (long)groups.Length * BlockColumns * Outputs);
         _state = new HostMemory(sizeof(State) + (groups.Length * (sizeof(nint) + sizeof(nint))));
         var state = (State*)_state.Address;
         *state = new State
         {
             Groups = groups.Length, Outputs = Outputs, Inputs = Inputs, Width = width, ForwardPanels = ForwardPanels, BackwardInputPanels = BackwardInputPanels,
-            BlockRows = BlockRows, BlockColumns = BlockColumns, Format = format, Forward = _forward is null ? null : (float*)_forward.Address,
+            BlockRows = BlockRows, BlockColumns = BlockColumns, Tiles = OutputTiles, Format = format, Forward = _forward is null ? null : (float*)_forward.Address,
             BackwardInput = _backwardInput is null ? null : (float*)_backwardInput.Address, Scales = _scales is null ? null : (float*)_scales.Address,
+            ColumnScales = _columnScales is null ? null : (float*)_columnScales.Address,
+            Maxima = format.Origin == ScaleOrigin.Delayed && !maxima.IsEmpty ? maxima.Pointer<float>() : null,
             Values = (float**)(state + 1), Strides = (nint*)((float**)(state + 1) + groups.Length),
         };
         for (int g = 0; g < groups.Length; g++)
@@ -61,6 +69,9 @@ sealed unsafe class ScaledWeight : PreparedWeight
 
     /// <summary>Column panels of one group for dx = dy·W.</summary>
     public int BackwardInputPanels { get; }
+
+    /// <summary>Blocks along the outputs, and tiles of a contraction that runs over them.</summary>
+    public Sections OutputTiles { get; }
 
     /// <summary>Rows of the table of scales; 0 without scales.</summary>
     public int BlockRows { get; }
@@ -80,6 +91,9 @@ sealed unsafe class ScaledWeight : PreparedWeight
     /// <summary>Scales of group <paramref name="group"/>, or null.</summary>
     public float* Scales(int group) => _scales is null ? null : (float*)_scales.Address + ((long)group * BlockRows * BlockColumns);
 
+    /// <summary>Scales of group <paramref name="group"/> for each output by itself, [⌈inputs/128⌉, outputs]; null where panels have one scale.</summary>
+    public float* ColumnScales(int group) => _columnScales is null ? null : (float*)_columnScales.Address + ((long)group * BlockColumns * Outputs);
+
     /// <summary>Quantises and packs. Only one thread at a time.</summary>
     public void Refresh(CpuThreads threads)
     {
@@ -97,6 +111,7 @@ sealed unsafe class ScaledWeight : PreparedWeight
         _forward?.Dispose();
         _backwardInput?.Dispose();
         _scales?.Dispose();
+        _columnScales?.Dispose();
         _state.Dispose();
     }
 
@@ -105,14 +120,17 @@ sealed unsafe class ScaledWeight : PreparedWeight
         var state = (State*)context;
         bool blocks = state->Format.Granularity == Granularity.Block;
         int group = blocks ? item / state->BlockRows : item, firstBlock = blocks ? item % state->BlockRows : 0;
-        int row = firstBlock * Tile, end = blocks ? Math.Min(state->Outputs, row + Tile) : state->Outputs;
+        int row = blocks ? state->Tiles.Start(firstBlock) : 0, end = blocks ? row + state->Tiles.Extent(firstBlock) : state->Outputs;
         for (int block = 0; block < state->BlockColumns; block++)
         {
             int column = block * Tile, columns = blocks ? Math.Min(Tile, state->Inputs - column) : state->Inputs;
             float largest = 0;
             for (int r = row; r < end; r++)
                 largest = Math.Max(largest, TileScale.LargestMagnitude(new ReadOnlySpan<float>(state->Values[group] + (r * state->Strides[group]) + column, columns)));
-            state->Scales[((((long)group * state->BlockRows) + firstBlock) * state->BlockColumns) + block] = TileScale.ForE4M3(largest, state->Format.Scale);
+            if (state->Maxima != null) largest = DelayedScale.Magnitude(new Span<float>(state->Maxima + (2 * group), 2), largest);
+            float scale = TileScale.ForE4M3(largest, state->Format.Scale);
+            state->Scales[((((long)group * state->BlockRows) + firstBlock) * state->BlockColumns) + block] = scale;
+            if (state->ColumnScales != null) new Span<float>(state->ColumnScales + ((((long)group * state->BlockColumns) + block) * state->Outputs) + row, end - row).Fill(scale);
         }
     }
 
@@ -163,13 +181,14 @@ sealed unsafe class ScaledWeight : PreparedWeight
     struct State
     {
         public int Groups, Outputs, Inputs, Width, ForwardPanels, BackwardInputPanels, BlockRows, BlockColumns;
+        public Sections Tiles;
         public QuantizationFormat Format;
-        public float* Forward, BackwardInput, Scales;
+        public float* Forward, BackwardInput, Scales, ColumnScales, Maxima;
         public float** Values;
         public nint* Strides;
 
         public readonly float Scale(int group, int row, int column) => Format.Granularity == Granularity.Block
-            ? Scales[((((long)group * BlockRows) + (row / Tile)) * BlockColumns) + (column / Tile)]
+            ? Scales[((((long)group * BlockRows) + Tiles.TileOf(row)) * BlockColumns) + (column / Tile)]
             : Scales[group];
     }
 }

@@ -48,6 +48,10 @@ public sealed class AttentionSaved
         LogSumExp = arena.Allocate(type, tokens, shape.Heads);
     }
 
+    /// <summary>The tensors that a recipe gives a format, by name.</summary>
+    public IEnumerable<(string Name, CachedTensor Tensor)> Caches() =>
+        [(nameof(Input), Input), (nameof(QueryLatent), QueryLatent), (nameof(Queries), Queries), (nameof(KeyValueLatent), KeyValueLatent), (nameof(Output), Output)];
+
     /// <summary>The record's tensors by name.</summary>
     public IEnumerable<RecordEntry> Entries() =>
     [

@@ -33,6 +33,18 @@ public sealed class BlockSaved
         else Routed = null;
     }
 
+    /// <summary>The tensors that a recipe gives a format, by name.</summary>
+    public IEnumerable<(string Name, CachedTensor Tensor)> Caches()
+    {
+        foreach ((string name, CachedTensor tensor) in Attention.Caches())
+            if (tensor.IsAllocated) yield return ("Attention." + name, tensor);
+        yield return (nameof(Middle), Middle);
+        if (FeedForward is not null) yield return ("FeedForward.GateUp", FeedForward.GateUp);
+        if (Routed is null) yield break;
+        yield return ("Routed.Rows", Routed.Rows);
+        yield return ("Routed.GateUp", Routed.GateUp);
+    }
+
     /// <summary>The record's tensors by name.</summary>
     public IEnumerable<RecordEntry> Entries()
     {

@@ -47,8 +47,9 @@ public sealed class CachedTensor
     /// <summary>Keeps what was written to <see cref="Begin"/>. With <paramref name="rounded"/> the values become what <see cref="Restore"/> will give.</summary>
     public void Keep(ChunkContext chunk, Tensor values, Tensor rowCount = default, bool rounded = false)
     {
+        if (!IsPlain) chunk.Operations.Quantization.Encode(values, Format, _codes, _scales, rowCount);
+        Tell(chunk, values, rowCount);
         if (IsPlain) return;
-        chunk.Operations.Quantization.Encode(values, Format, _codes, _scales, rowCount);
         if (rounded) chunk.Operations.Quantization.Decode(_codes, _scales, Format, values, rowCount);
     }
 
@@ -58,12 +59,16 @@ public sealed class CachedTensor
         if (!IsPlain)
         {
             chunk.Operations.Quantization.Encode(values, Format, _codes, _scales, default);
+            Tell(chunk, values, default);
             return values;
         }
 
         chunk.Operations.Elementwise.Copy(values, _codes);
+        Tell(chunk, values, default);
         return _codes;
     }
+
+    void Tell(ChunkContext chunk, Tensor values, Tensor rowCount) => chunk.Observer?.Kept(this, values, IsPlain ? default : _codes, _scales, rowCount);
 
     /// <summary>The values, [rows, columns]: the kept tensor, or a temporary of the chunk.</summary>
     public Tensor Restore(ChunkContext chunk, Tensor rowCount = default)

@@ -40,6 +40,9 @@ public sealed class ChunkContext
     /// <summary>Factor on the balance loss, 1/sequences of the global batch.</summary>
     public double BalanceWeight { get; set; }
 
+    /// <summary>Sees operands and cached tensors; null for nobody.</summary>
+    public ITensorObserver? Observer { get; set; }
+
     /// <summary>A temporary of the chunk's element type.</summary>
     public Tensor Temporary(params ReadOnlySpan<int> shape) => Scratch.Allocate(DType, shape);
 
@@ -64,6 +67,7 @@ public sealed class ChunkContext
     /// <summary>y = x·Wᵀ as the recipe says.</summary>
     internal void Forward(Tensor x, Parameter weight, Tensor y, ScaleKind? scale = null)
     {
+        Observer?.Operand(weight, OperandRole.Input, x, weight.IsQuantized ? Scaled(Recipe.Forward, scale).Left : QuantizationFormat.F32, default);
         if (!weight.IsQuantized) Operations.Matrix.Forward(x, weight.Prepared, y);
         else Operations.Quantization.Forward(x, weight.Prepared, Scaled(Recipe.Forward, scale), y, accumulate: false, weight.InputMaxima(RecordsMaxima));
     }
@@ -71,6 +75,7 @@ public sealed class ChunkContext
     /// <summary>dx (+)= dy·W as the recipe says.</summary>
     internal void BackwardInput(Tensor dy, Parameter weight, Tensor dx, bool accumulate = false)
     {
+        Observer?.Operand(weight, OperandRole.OutputGradient, dy, weight.IsQuantized ? Recipe.InputGradient.Left : QuantizationFormat.F32, default);
         if (!weight.IsQuantized) Operations.Matrix.BackwardInput(dy, weight.Prepared, dx, accumulate);
         else Operations.Quantization.BackwardInput(dy, weight.Prepared, Recipe.InputGradient, dx, accumulate, weight.GradientMaxima(RecordsMaxima));
     }
@@ -78,6 +83,7 @@ public sealed class ChunkContext
     /// <summary>dW (+)= dyᵀ·x as the recipe says, into the parameter's part of <paramref name="gradients"/>.</summary>
     internal void BackwardWeight(Tensor dy, Tensor x, Parameter weight, Tensor gradients, bool accumulate)
     {
+        if (Observer is not null) ObserveWeightGradient(weight, dy, x, default);
         if (!weight.IsQuantized) Operations.Matrix.BackwardWeight(dy, x, weight.View(gradients), accumulate);
         else Operations.Quantization.BackwardWeight(
             dy, x, Recipe.WeightGradient, weight.View(gradients), accumulate, weight.GradientMaxima(RecordsMaxima), weight.InputMaxima(RecordsMaxima));
@@ -86,6 +92,7 @@ public sealed class ChunkContext
     /// <summary>As <see cref="Forward"/> for rows sorted by expert.</summary>
     internal void GroupedForward(Tensor x, Tensor offsets, Parameter weight, Tensor y, ScaleKind? scale = null)
     {
+        Observer?.Operand(weight, OperandRole.Input, x, weight.IsQuantized ? Scaled(Recipe.Forward, scale).Left : QuantizationFormat.F32, offsets);
         if (!weight.IsQuantized) Operations.Matrix.GroupedForward(x, offsets, weight.Prepared, y);
         else Operations.Quantization.GroupedForward(x, offsets, weight.Prepared, Scaled(Recipe.Forward, scale), y, weight.InputMaxima(RecordsMaxima));
     }
@@ -93,6 +100,7 @@ public sealed class ChunkContext
     /// <summary>As <see cref="BackwardInput"/> for rows sorted by expert.</summary>
     internal void GroupedBackwardInput(Tensor dy, Tensor offsets, Parameter weight, Tensor dx, ScaleKind? scale = null)
     {
+        Observer?.Operand(weight, OperandRole.OutputGradient, dy, weight.IsQuantized ? Scaled(Recipe.InputGradient, scale).Left : QuantizationFormat.F32, offsets);
         if (!weight.IsQuantized) Operations.Matrix.GroupedBackwardInput(dy, offsets, weight.Prepared, dx);
         else Operations.Quantization.GroupedBackwardInput(dy, offsets, weight.Prepared, Scaled(Recipe.InputGradient, scale), dx, weight.GradientMaxima(RecordsMaxima));
     }
@@ -100,9 +108,17 @@ public sealed class ChunkContext
     /// <summary>As <see cref="BackwardWeight"/> for rows sorted by expert.</summary>
     internal void GroupedBackwardWeight(Tensor dy, Tensor x, Tensor offsets, Parameter weight, Tensor gradients, bool accumulate)
     {
+        if (Observer is not null) ObserveWeightGradient(weight, dy, x, offsets);
         if (!weight.IsQuantized) Operations.Matrix.GroupedBackwardWeight(dy, x, offsets, weight.View(gradients), accumulate);
         else Operations.Quantization.GroupedBackwardWeight(
             dy, x, offsets, Recipe.WeightGradient, weight.View(gradients), accumulate, weight.GradientMaxima(RecordsMaxima), weight.InputMaxima(RecordsMaxima));
+    }
+
+    void ObserveWeightGradient(Parameter weight, Tensor dy, Tensor x, Tensor offsets)
+    {
+        ProductFormat format = weight.IsQuantized ? Recipe.WeightGradient : ProductFormat.F32;
+        Observer!.Operand(weight, OperandRole.OutputGradientAlongTokens, dy, format.Left, offsets);
+        Observer.Operand(weight, OperandRole.InputAlongTokens, x, format.Right, offsets);
     }
 
     static ProductFormat Scaled(ProductFormat format, ScaleKind? scale) =>

@@ -1,4 +1,5 @@
 using Hadal.Tensors;
+using Hadal.Tensors.Operations;
 
 namespace Hadal.Model;
 
@@ -52,6 +53,7 @@ public sealed class Head
     {
         IOperations ops = chunk.Operations;
         Tensor dWeight = _projection.View(gradients);
+        chunk.Observer?.Operand(_projection, OperandRole.Input, normed, QuantizationFormat.F32, default);
         for (int start = 0; start < normed.Rows; start += SliceRows)
         {
             int count = Math.Min(SliceRows, normed.Rows - start);
@@ -64,6 +66,8 @@ public sealed class Head
             ops.Matrix.BackwardWeight(logits, rows, dWeight, accumulate: true);
             chunk.Scratch.Release(mark);
         }
+
+        chunk.Observer?.Operand(_projection, OperandRole.InputGradient, dNormed, QuantizationFormat.F32, default);
     }
 
     /// <summary>Width of the rows it reads.</summary>

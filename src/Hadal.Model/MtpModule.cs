@@ -33,6 +33,10 @@ public sealed class MtpSaved
     /// <summary>[tokens, hidden]: gradient of <see cref="Normed"/> from the head.</summary>
     public Tensor NormedGradient { get; private set; }
 
+    /// <summary>The tensors that a recipe gives a format, by name, those of the block among them.</summary>
+    public IEnumerable<(string Name, CachedTensor Tensor)> Caches() =>
+        [("Mtp." + nameof(Embedded), Embedded), ("Mtp." + nameof(Previous), Previous), .. Block.Caches(), ("Mtp." + nameof(Output), Output)];
+
     /// <summary>Takes memory for <paramref name="tokens"/> tokens.</summary>
     public void Allocate(TensorArena arena, MtpModule module, Recipe recipe, DType type, int tokens)
     {

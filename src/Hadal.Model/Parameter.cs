@@ -86,7 +86,7 @@ public sealed class Parameter
     public Tensor View(Tensor whole, PublicRegion region) => (Shape.Count == 3 ? whole.Select(region.Group) : whole).Slice(region.FirstRow, region.Rows);
 
     /// <summary>True when the recipe quantises this weight's products: projections, under a recipe that is not float32.</summary>
-    internal bool IsQuantized { get; private set; }
+    public bool IsQuantized { get; private set; }
 
     /// <summary>Rows of each of the public matrices a group is joined of; 0 when a group is one matrix.</summary>
     internal int MatrixRows => Shape.Count > 1 && Regions[0].Rows < Shape[^2] ? Regions[0].Rows : 0;

@@ -172,6 +172,7 @@ public sealed class RoutedExperts
     public void CombineBackward(ChunkContext chunk, Tensor dy, RoutedSaved saved, RoutedDeferred deferred)
     {
         chunk.Exchange.CombineBackward(chunk.Operations, saved.Movement, dy, deferred.RowsGradient);
+        chunk.Observer?.Operand(_down, OperandRole.CarriedGradient, deferred.RowsGradient, chunk.Recipe.ExpertGradient, saved.Movement.Offsets);
         chunk.Carry(deferred.RowsGradient, chunk.Recipe.ExpertGradient, saved.Movement.RowCount);
     }
 

@@ -145,6 +145,7 @@ public sealed partial record RunConfiguration
                 Every = (int)s.Integer("every", d.Checkpoint.Every, 0, int.MaxValue),
                 Keep = (int)s.Integer("keep", d.Checkpoint.Keep, 1, int.MaxValue),
             }),
+            Recording = root.Section("recording", d.Recording, s => new RecordingConfiguration { Every = (int)s.Integer("every", d.Recording.Every, 0, int.MaxValue) }),
             Output = root.Text("output", d.Output)!,
             Seed = (ulong)root.Integer("seed", (long)d.Seed, 0, long.MaxValue),
             Threads = (int)root.Integer("threads", d.Threads, 0, 4096),
@@ -187,14 +188,17 @@ public sealed partial record RunConfiguration
     };
 
     /// <summary>The run as JSON, every key written out; what <see cref="Parse"/> reads.</summary>
-    public string ToJson()
+    public string ToJson() => ToJson(decidingBits: false);
+
+    /// <param name="decidingBits">Leaves out what came to the file later and decides no bit, so that states of earlier runs stay theirs.</param>
+    internal string ToJson(bool decidingBits)
     {
         using var memory = new MemoryStream();
-        using (var json = new Utf8JsonWriter(memory, new JsonWriterOptions { Indented = true })) Write(json);
+        using (var json = new Utf8JsonWriter(memory, new JsonWriterOptions { Indented = true })) Write(json, decidingBits);
         return Encoding.UTF8.GetString(memory.ToArray());
     }
 
-    void Write(Utf8JsonWriter json)
+    void Write(Utf8JsonWriter json, bool decidingBits)
     {
         json.WriteStartObject();
         Section(json, "model", () =>
@@ -270,6 +274,7 @@ public sealed partial record RunConfiguration
             json.WriteNumber("every", Checkpoint.Every);
             json.WriteNumber("keep", Checkpoint.Keep);
         });
+        if (!decidingBits) Section(json, "recording", () => json.WriteNumber("every", Recording.Every));
         json.WriteString("output", Output);
         json.WriteNumber("seed", Seed);
         json.WriteNumber("threads", Threads);

@@ -118,6 +118,16 @@ public sealed record CheckpointConfiguration
     public int Keep { get; init; } = 2;
 }
 
+/// <summary>The flight recorder (key <c>recording</c>); changes no bit of the result.</summary>
+public sealed record RecordingConfiguration
+{
+    /// <summary>Steps between two records when recording is asked for without a number.</summary>
+    public const int UsualEvery = 20;
+
+    /// <summary>Steps between two records; 0 for none.</summary>
+    public int Every { get; init; }
+}
+
 /// <summary>The model (key <c>model</c>): exactly one of a preset and a config.json.</summary>
 public sealed record ModelChoice
 {
@@ -185,6 +195,9 @@ public sealed partial record RunConfiguration
 
     /// <summary>Checkpoints.</summary>
     public CheckpointConfiguration Checkpoint { get; init; } = new();
+
+    /// <summary>Flight recorder.</summary>
+    public RecordingConfiguration Recording { get; init; } = new();
 
     /// <summary>Folder that receives the model, its training states and metrics.</summary>
     public string Output { get; init; } = "models/run";

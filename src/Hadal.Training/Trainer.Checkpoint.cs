@@ -58,7 +58,7 @@ public sealed partial class Trainer
             Model = _run.Model with { ConfigFile = _run.Model.ConfigFile is null ? null : "config.json" },
             Tokenizer = plain.Tokenizer,
         };
-        return run.ToJson();
+        return run.ToJson(decidingBits: true);
     }
 
     /// <summary>The tensors that decide the next step, flat: masters (with the selection biases), moments, the weight average, and what delayed scales are taken from.</summary>

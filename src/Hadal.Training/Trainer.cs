@@ -90,6 +90,13 @@ public sealed partial class Trainer : IDisposable
     /// <summary>Its tokenizer.</summary>
     public Hadal.Text.Tokenizer Tokenizer => _data.Tokenizer;
 
+    /// <summary>Records steps; null for none. Set before <see cref="Run"/>.</summary>
+    public Recording.FlightRecorder? Recorder
+    {
+        get => _step.Recorder;
+        set => _step.Recorder = value;
+    }
+
     /// <summary>Where the run stands.</summary>
     public TrainingPosition Position => _position;
 

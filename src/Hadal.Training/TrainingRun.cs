@@ -1,5 +1,6 @@
 using Hadal.Tensors;
 using Hadal.Training.Data;
+using Hadal.Training.Recording;
 using Hadal.Training.Running;
 
 namespace Hadal.Training;
@@ -28,6 +29,8 @@ public static class TrainingRun
         using var trainer = new Trainer(run, data, backend, observers);
         using var metrics = new MetricsFile(Path.Combine(run.Output, MetricsFileName), trainer.Position.Step);
         observers.Add(metrics);
+        using RecordWriter? writer = run.Recording.Every == 0 ? null : new RecordWriter(run.Output, trainer.Position.Step, run.Recipe, run.Recording.Every, observers.Warned);
+        if (writer is not null) trainer.Recorder = new FlightRecorder(trainer.Model, run.Recording.Every, writer);
         return trainer.Run(cancel);
     }
 

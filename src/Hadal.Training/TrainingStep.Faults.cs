@@ -14,8 +14,30 @@ public sealed partial class TrainingStep
     public Tokenizer? Tokenizer { get; init; }
 
     [DoesNotReturn]
-    void ThrowLoss(long step, long firstMicroBatch, int microBatch, double loss) => throw new NonFiniteTrainingException(
-        $"The loss of step {step} is {loss}, in micro-batch {firstMicroBatch + microBatch}{Where(firstMicroBatch, microBatch)}. {Remedy(step)}");
+    void ThrowLoss(StepSettings settings, LossWeights weights, long firstMicroBatch, int microBatch, double loss)
+    {
+        RecordFault(settings, weights, microBatch, loss, double.NaN);
+        throw new NonFiniteTrainingException(
+            $"The loss of step {settings.Step} is {loss}, in micro-batch {firstMicroBatch + microBatch}{Where(firstMicroBatch, microBatch)}. {Remedy(settings.Step)}");
+    }
+
+    /// <summary>Repeats the micro-batch at fault with the same bits, and records it.</summary>
+    void RecordFault(StepSettings settings, LossWeights weights, int microBatch, double loss, double norm)
+    {
+        _chunk.Context.Observer = null;
+        if (Recorder is not { } recorder) return;
+        int width = _loader.RowTokens, rows = _run.Batch.Rows;
+        recorder.Begin(settings.Step, settings.MicroBatches);
+        _gradients.Reset();
+        Tensor own = _gradients.Next();
+        ModelRows.Set(_chunk, _rows.AsSpan(microBatch * rows * width, rows * width), width);
+        recorder.MicroBatch(microBatch, _rows.AsSpan(microBatch * rows * width, rows * width));
+        _chunk.Context.Observer = recorder;
+        _chunk.ForwardBackward(weights, own);
+        _chunk.Context.Observer = null;
+        recorder.Gradient(own);
+        recorder.End(new Recording.StepFacts(settings.Step, loss, double.NaN, norm, IsFault: true));
+    }
 
     [DoesNotReturn]
     void ThrowGradient(StepSettings settings, LossWeights weights, long firstMicroBatch, Tensor gradient, double norm)
@@ -31,6 +53,7 @@ public sealed partial class TrainingStep
             _chunk.ForwardBackward(weights, own);
             if (double.IsFinite(_optimizer.GradientNorm(ops, own))) continue;
             parameter = _optimizer.FindNonFinite(ops, own);
+            RecordFault(settings, weights, m, _loss.AsSpan<double>()[0], norm);
             where = $", in micro-batch {firstMicroBatch + m}{Where(firstMicroBatch, m)}";
             break;
         }

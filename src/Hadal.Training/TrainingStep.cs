@@ -2,6 +2,7 @@ using Hadal.Model;
 using Hadal.Tensors;
 using Hadal.Training.Data;
 using Hadal.Training.Optimization;
+using Hadal.Training.Recording;
 
 namespace Hadal.Training;
 
@@ -64,6 +65,17 @@ public sealed partial class TrainingStep : IDisposable
         _loads = [.. loads];
     }
 
+    /// <summary>Records steps; null for none.</summary>
+    public FlightRecorder? Recorder
+    {
+        get;
+        set
+        {
+            field = value;
+            value?.Attach(_chunk);
+        }
+    }
+
     /// <summary>Bytes of records, temporaries and gradients.</summary>
     public long ReservedBytes => _chunk.ReservedBytes + (_gradients.Buffers * _model.Parameters.Length * _model.DType.Size());
 
@@ -93,26 +105,34 @@ public sealed partial class TrainingStep : IDisposable
         double weight = 1.0 / Math.Max(targets, 1);
         var weights = new LossWeights(weight, settings.MtpLambda, _run.BalanceAlpha, 1.0 / (microBatches * rowsPer));
 
+        FlightRecorder? recorder = Recorder is { } set && set.IsDue(settings.Step) ? set : null;
+        recorder?.Begin(settings.Step, microBatches);
+        _chunk.Context.Observer = recorder;
+
         // 2. Micro-batches.
         _gradients.Reset();
         for (int i = 0; i < _loads.Length; i++) _loads[i].Clear();
         for (int m = 0; m < microBatches; m++)
         {
             ModelRows.Set(_chunk, _rows.AsSpan(m * rowsPer * width, rowsPer * width), width);
+            recorder?.MicroBatch(m, _rows.AsSpan(m * rowsPer * width, rowsPer * width));
             _chunk.ForwardBackward(weights, _gradients.Next());
             ops.Embedding.Sum(_chunk.Losses[0], weight, _loss, accumulate: m > 0);
             for (int k = 1; mtp && k < _chunk.Losses.Count; k++)
                 ops.Embedding.Sum(_chunk.Losses[k], weight / _model.Mtp.Count, _mtpLoss, accumulate: m > 0 || k > 1);
-            if (!double.IsFinite(_loss.AsSpan<double>()[0])) ThrowLoss(settings.Step, firstMicroBatch, m, _loss.AsSpan<double>()[0]);
+            if (!double.IsFinite(_loss.AsSpan<double>()[0])) ThrowLoss(settings, weights, firstMicroBatch, m, _loss.AsSpan<double>()[0]);
             for (int i = 0; i < _loads.Length; i++)
                 if (mtp || !_loads[i].IsMtp) _loads[i].Add();
             _gradients.Push(ops);
         }
 
+        _chunk.Context.Observer = null;
+
         // 3. Clip and update.
         Tensor gradient = _gradients.Total(ops);
         double norm = _optimizer.GradientNorm(ops, gradient);
         if (!double.IsFinite(norm)) ThrowGradient(settings, weights, firstMicroBatch, gradient, norm);
+        recorder?.Gradient(gradient);
         _optimizer.Update(ops, gradient, norm, settings.LearningRate, settings.Step);
 
         // 4. Selection biases follow the load of the whole batch [V3 §2.1.2].
@@ -124,7 +144,9 @@ public sealed partial class TrainingStep : IDisposable
             if (settings.BiasSpeed > 0) _loads[i].UpdateBias(ops, settings.BiasSpeed);
         }
 
-        return new StepResult((long)microBatches * TokensPerMicroBatch, _loss.AsSpan<double>()[0], mtp ? _mtpLoss.AsSpan<double>()[0] : double.NaN, norm, violation);
+        double loss = _loss.AsSpan<double>()[0], mtpLoss = mtp ? _mtpLoss.AsSpan<double>()[0] : double.NaN;
+        recorder?.End(new StepFacts(settings.Step, loss, mtpLoss, norm, IsFault: false));
+        return new StepResult((long)microBatches * TokensPerMicroBatch, loss, mtpLoss, norm, violation);
     }
 
     /// <inheritdoc/>

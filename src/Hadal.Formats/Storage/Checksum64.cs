@@ -24,6 +24,14 @@ public sealed class Checksum64
         return sum.Value;
     }
 
+    /// <summary>Forgets everything appended.</summary>
+    public void Reset()
+    {
+        (_lane1, _lane2, _lane3, _lane4) = (unchecked(Prime1 + Prime2), Prime2, 0, unchecked(0 - Prime1));
+        _length = 0;
+        _pendingCount = 0;
+    }
+
     /// <summary>Adds bytes to those already seen.</summary>
     public void Append(ReadOnlySpan<byte> bytes)
     {

@@ -89,7 +89,7 @@ public sealed class Parameter
     public bool IsQuantized { get; private set; }
 
     /// <summary>Rows of each of the public matrices a group is joined of; 0 when a group is one matrix.</summary>
-    internal int MatrixRows => Shape.Count > 1 && Regions[0].Rows < Shape[^2] ? Regions[0].Rows : 0;
+    public int MatrixRows => Shape.Count > 1 && Regions[0].Rows < Shape[^2] ? Regions[0].Rows : 0;
 
     /// <summary>True when the recipe quantises products with this parameter.</summary>
     internal bool WillQuantize(Recipe recipe) => _uses is not null && Kind == ParameterKind.Projection && !(recipe.Forward.IsPlain && recipe.InputGradient.IsPlain && recipe.WeightGradient.IsPlain);
@@ -98,6 +98,15 @@ public sealed class Parameter
     internal int HistoryOperands => Groups + 2;
 
     int Groups => Shape.Count == 3 ? Shape[0] : 1;
+
+    /// <summary>Largest magnitude of earlier steps that the scale of a product's input is taken from; 0 for a current scale.</summary>
+    public float DelayedInput => _history is null ? 0 : InputMaxima(record: false).AsSpan<float>()[0];
+
+    /// <summary>As <see cref="DelayedInput"/>, of the gradient of the output.</summary>
+    public float DelayedGradient => _history is null ? 0 : GradientMaxima(record: false).AsSpan<float>()[0];
+
+    /// <summary>As <see cref="DelayedInput"/>, of one of the matrices.</summary>
+    public float DelayedWeight(int group) => _history is null ? 0 : _history.Maxima(_firstOperand + group, record: false).AsSpan<float>()[0];
 
     /// <summary>Maxima of the input of products with this weight; absent with current scales.</summary>
     internal Tensor InputMaxima(bool record) => _history is null ? default : _history.Maxima(_firstOperand + Groups, record);

@@ -114,7 +114,9 @@ public sealed class FlightRecorder : ITensorObserver
 
         bool alongTokens = role is OperandRole.InputAlongTokens or OperandRole.OutputGradientAlongTokens;
         Tensor rows = values.Rank == 2 ? values : values.Reshape(values.Rows, values.Columns);
-        Hash(slot, _meter.Operand(_statistics[slot], rows, format, alongTokens, offsets));
+        int section = role is OperandRole.OutputGradient && _model.Recipe.Forward.Right.Granularity == Granularity.Block ? weight.MatrixRows : 0;
+        float delayed = format.Origin == ScaleOrigin.Current ? 0 : role is OperandRole.Input or OperandRole.InputAlongTokens ? weight.DelayedInput : weight.DelayedGradient;
+        Hash(slot, _meter.Operand(_statistics[slot], rows, format, alongTokens, offsets, (0, section), delayed));
     }
 
     /// <inheritdoc/>
@@ -152,13 +154,13 @@ public sealed class FlightRecorder : ITensorObserver
     void MeasureParameter(int slot, Parameter parameter, Tensor values, QuantizationFormat format)
     {
         TensorStatistics s = _statistics[slot];
-        if (values.Rank < 3)
+        int groups = values.Rank < 3 ? 1 : values[0];
+        for (int g = 0; g < groups; g++)
         {
-            s.Hashes[0] = Chain(s.Hashes[0], _meter.Operand(s, values.Rank == 1 ? values.Reshape(1, values.Columns) : values, format, alongTokens: false, default));
-            return;
+            Tensor matrix = values.Rank switch { 1 => values.Reshape(1, values.Columns), 2 => values, _ => values.Select(g) };
+            float delayed = format.Origin == ScaleOrigin.Delayed ? parameter.DelayedWeight(g) : 0;
+            s.Hashes[0] = Chain(s.Hashes[0], _meter.Operand(s, matrix, format, alongTokens: false, default, (parameter.MatrixRows, 0), delayed));
         }
-
-        for (int g = 0; g < parameter.Shape[0]; g++) s.Hashes[0] = Chain(s.Hashes[0], _meter.Operand(s, values.Select(g), format, alongTokens: false, default));
     }
 
     void Hash(int slot, ulong hash)

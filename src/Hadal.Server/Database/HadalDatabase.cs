@@ -1,5 +1,6 @@
 using Hadal.Server.Accounts;
 using Hadal.Server.Conversations;
+using Hadal.Server.Keys;
 using Microsoft.AspNetCore.Identity.EntityFrameworkCore;
 using Microsoft.EntityFrameworkCore;
 using Microsoft.EntityFrameworkCore.Storage.ValueConversion;
@@ -7,7 +8,7 @@ using Microsoft.EntityFrameworkCore.Storage.ValueConversion;
 namespace Hadal.Server.Database;
 
 /// <summary>
-/// What the server remembers: people (ASP.NET Core Identity), codes and mail on their way, conversations. One model for SQLite and PostgreSQL; each has its own
+/// What the server remembers: people (ASP.NET Core Identity), keys to the API, codes and mail on their way, conversations. One model for SQLite and PostgreSQL; each has its own
 /// migrations, made for the types derived from this one.
 /// </summary>
 public abstract class HadalDatabase : IdentityUserContext<Person, Guid>
@@ -17,6 +18,9 @@ public abstract class HadalDatabase : IdentityUserContext<Person, Guid>
         : base(options)
     {
     }
+
+    /// <summary>Keys to the API.</summary>
+    public DbSet<ApiKey> ApiKeys => Set<ApiKey>();
 
     internal DbSet<VerificationCode> VerificationCodes => Set<VerificationCode>();
 
@@ -49,6 +53,14 @@ public abstract class HadalDatabase : IdentityUserContext<Person, Guid>
         builder.Entity<Microsoft.AspNetCore.Identity.IdentityUserClaim<Guid>>().ToTable("PeopleClaims");
         builder.Entity<Microsoft.AspNetCore.Identity.IdentityUserLogin<Guid>>().ToTable("PeopleLogins");
         builder.Entity<Microsoft.AspNetCore.Identity.IdentityUserToken<Guid>>().ToTable("PeopleTokens");
+        builder.Entity<ApiKey>(key =>
+        {
+            key.Property(k => k.Id).ValueGeneratedNever();
+            key.Property(k => k.Prefix).HasMaxLength(KeySecret.PrefixLength);
+            key.Property(k => k.Name).HasMaxLength(ApiKeyService.LongestName);
+            key.HasOne<Person>().WithMany().HasForeignKey(k => k.PersonId).OnDelete(DeleteBehavior.Cascade);
+            key.HasIndex(k => k.Prefix).IsUnique();
+        });
         builder.Entity<VerificationCode>(code =>
         {
             code.Property(c => c.Id).ValueGeneratedNever();

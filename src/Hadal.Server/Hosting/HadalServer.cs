@@ -1,5 +1,7 @@
 using Hadal.Server.Api;
+using Hadal.Server.Conversations;
 using Hadal.Server.Keys;
+using Hadal.Server.Web;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
@@ -47,6 +49,8 @@ public static class HadalServer
         services.AddRouting();
         services.AddAuthorization();
         KeyServices.Add(services, options);
+        services.AddSingleton(new ChatEngines(options.Plain, options.Thinking));
+        ChatApplication.AddServices(services, new ChatOptions { Home = options.Home, DatabaseConnection = options.Database, Mail = options.Mail, AddressLimits = options.AddressLimits });
     }
 
     static void Map(WebApplication app, ServerOptions options)
@@ -54,9 +58,10 @@ public static class HadalServer
         _ = app.Services.GetRequiredService<EngineOwner>(); // made now, so that it is disposed with the server
         app.UseRouting();
         app.UseMiddleware<ApiErrorMiddleware>();
-        app.UseAuthentication();
+        ChatApplication.Use(app);
         app.UseAuthorization();
         HealthEndpoints.Map(app);
+        ChatApplication.Map(app);
     }
 
     static void Limit(KestrelServerOptions kestrel, ServerLimits limits)

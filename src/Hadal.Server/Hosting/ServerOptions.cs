@@ -1,4 +1,5 @@
 using Hadal.Inference.Serving;
+using Hadal.Server.Accounts;
 using Microsoft.Extensions.Logging;
 
 namespace Hadal.Server.Hosting;
@@ -20,6 +21,12 @@ public sealed record ServerOptions
 
     /// <summary>A connection string of SQLite or PostgreSQL; null for <c>hadal.db</c> in <see cref="Home"/>.</summary>
     public string? Database { get; init; }
+
+    /// <summary>The mail server that carries codes of the chat's accounts; null: codes go to a file on the host, and a server that others can reach takes no sign-ups.</summary>
+    public MailOptions? Mail { get; init; }
+
+    /// <summary>How often one network address may knock at the door of accounts.</summary>
+    internal AddressLimits AddressLimits { get; init; } = new();
 
     /// <summary>A key of the host's choice (HADAL_API_KEY), never stored; null for keys made by the server alone.</summary>
     public string? ApiKey { get; init; }

@@ -74,6 +74,7 @@ public static class ChatApplication
         RouteGroupBuilder app = group.MapGroup("/app").AddEndpointFilter<AppErrorFilter>().AddEndpointFilter<AntiforgeryFilter>();
         AccountEndpoints.Map(app);
         ConversationEndpoints.Map(app);
+        KeyEndpoints.Map(app);
         OperatorEndpoints.Map(app);
     }
 

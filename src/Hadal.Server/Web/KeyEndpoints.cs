@@ -1,0 +1,38 @@
+using Hadal.Server.Keys;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Routing;
+
+namespace Hadal.Server.Web;
+
+/// <summary>Keys to the API, made and revoked by the person who uses them.</summary>
+static class KeyEndpoints
+{
+    const int MostKeys = 50;
+
+    public static void Map(RouteGroupBuilder app)
+    {
+        RouteGroupBuilder group = app.MapGroup("/keys");
+        group.MapGet("", async (HttpContext http, ApiKeyService keys) =>
+            Results.Ok((await keys.ListAsync(Me.Require(http), http.RequestAborted)).Where(key => key.Revoked is null).Select(KeyView.Of)));
+        group.MapPost("", async (HttpContext http, ApiKeyService keys, Wanted wanted) =>
+        {
+            Guid me = Me.Require(http);
+            if ((await keys.ListAsync(me, http.RequestAborted)).Count(key => key.Revoked is null) >= MostKeys) throw new AppException(StatusCode.Conflict, $"You have {MostKeys} keys. Revoke one first.");
+            if (string.IsNullOrWhiteSpace(wanted.Name)) throw new AppException(StatusCode.BadRequest, "Give the key a name by which you will know it.", "name");
+            if (wanted.RequestsPerMinute is < 1) throw new AppException(StatusCode.BadRequest, "At least 1 request per minute, or leave it empty for no limit.", "requestsPerMinute");
+            if (wanted.TokensPerDay is < 1) throw new AppException(StatusCode.BadRequest, "At least 1 token per day, or leave it empty for no limit.", "tokensPerDay");
+            NewApiKey made = await keys.MakeAsync(me, wanted.Name, wanted.RequestsPerMinute, wanted.TokensPerDay, http.RequestAborted);
+            return Results.Ok(new { Key = KeyView.Of(made.Key), made.Secret });
+        });
+        group.MapDelete("/{id:guid}", async (HttpContext http, ApiKeyService keys, Guid id) =>
+            await keys.RevokeAsync(Me.Require(http), id, http.RequestAborted) ? Results.NoContent() : throw AppException.NotFound("key"));
+    }
+
+    sealed record Wanted(string? Name, int? RequestsPerMinute, long? TokensPerDay);
+
+    sealed record KeyView(Guid Id, string Name, string Prefix, DateTimeOffset Created, DateTimeOffset? LastUsed, int? RequestsPerMinute, long? TokensPerDay)
+    {
+        public static KeyView Of(ApiKey key) => new(key.Id, key.Name, key.Prefix, key.Created, key.LastUsed, key.RequestsPerMinute, key.TokensPerDay);
+    }
+}

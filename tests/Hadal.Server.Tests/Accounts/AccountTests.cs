@@ -23,7 +23,7 @@ public sealed class AccountTests : IAsyncLifetime
         Guid ticket = begun.GetProperty("ticket").GetGuid();
         Assert.Equal(JsonValueKind.Null, (await browser.GetAsync("/app/session")).GetProperty("person").ValueKind);
         string code = await _host.CodeAsync("ada@example.org");
-        string wrong = code == "000000" ? "000001" : "000000";
+        string wrong = code is "000000" ? "000001" : "000000";
         Assert.Equal(HttpStatusCode.BadRequest, (await browser.RefusedAsync(HttpMethod.Post, "/app/accounts/verify", new { ticket, code = wrong })).Status);
         JsonElement session = await browser.PostAsync("/app/accounts/verify", new { ticket, code = $" {code[..3]} {code[3..]}" });
         Assert.Equal("Ada Lovelace", session.GetProperty("person").GetProperty("fullName").GetString());
@@ -41,7 +41,7 @@ public sealed class AccountTests : IAsyncLifetime
         JsonElement begun = await browser.PostAsync("/app/accounts/sign-up", new { email = "five@example.org", fullName = "Five", password = Password });
         Guid ticket = begun.GetProperty("ticket").GetGuid();
         string code = await _host.CodeAsync("five@example.org");
-        string wrong = code == "000000" ? "000001" : "000000";
+        string wrong = code is "000000" ? "000001" : "000000";
         for (int i = 0; i < 5; i++) await browser.RefusedAsync(HttpMethod.Post, "/app/accounts/verify", new { ticket, code = wrong });
         await browser.RefusedAsync(HttpMethod.Post, "/app/accounts/verify", new { ticket, code });
     }
@@ -54,7 +54,7 @@ public sealed class AccountTests : IAsyncLifetime
         JsonElement first = await thief.PostAsync("/app/accounts/sign-up", new { email = "mine@example.org", fullName = "Thief", password = "the phrase of the thief" });
         JsonElement second = await owner.PostAsync("/app/accounts/sign-up", new { email = "mine@example.org", fullName = "Owner", password = Password });
         string one = await _host.CodeAsync("mine@example.org", 1), two = await _host.CodeAsync("mine@example.org", 2);
-        if (one != two) await thief.RefusedAsync(HttpMethod.Post, "/app/accounts/verify", new { ticket = first.GetProperty("ticket").GetGuid(), code = two });
+        if (!string.Equals(one, two, StringComparison.Ordinal)) await thief.RefusedAsync(HttpMethod.Post, "/app/accounts/verify", new { ticket = first.GetProperty("ticket").GetGuid(), code = two });
         JsonElement session = await owner.PostAsync("/app/accounts/verify", new { ticket = second.GetProperty("ticket").GetGuid(), code = two });
         Assert.Equal("Owner", session.GetProperty("person").GetProperty("fullName").GetString());
 
@@ -82,7 +82,7 @@ public sealed class AccountTests : IAsyncLifetime
         Assert.Equal(wrong, unknown);
 
         // The owner of the address is told by mail, without a code.
-        Assert.Contains(Outbox.Read(_host.Home), mail => mail.Recipient == "known@example.org" && mail.Subject.StartsWith("You already have", StringComparison.Ordinal));
+        Assert.Contains(Outbox.Read(_host.Home), mail => mail.Recipient is "known@example.org" && mail.Subject.StartsWith("You already have", StringComparison.Ordinal));
 
         // Locked out after five in both cases, with the same words.
         for (int i = 0; i < 4; i++)

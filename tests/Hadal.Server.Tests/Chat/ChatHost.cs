@@ -55,7 +55,7 @@ sealed partial class ChatHost : IAsyncDisposable
     public async Task<ChatBrowser> SignUpAsync(string email, string name = "Ada Lovelace", string password = "a long enough phrase")
     {
         ChatBrowser browser = Browse();
-        int before = Outbox.Read(Home).Count(mail => mail.Recipient == email && Digits().IsMatch(mail.Subject));
+        int before = Outbox.Read(Home).Count(mail => string.Equals(mail.Recipient, email, StringComparison.Ordinal) && Digits().IsMatch(mail.Subject));
         JsonElement begun = await browser.PostAsync("/app/accounts/sign-up", new { email, fullName = name, password });
         await browser.PostAsync("/app/accounts/verify", new { ticket = begun.GetProperty("ticket").GetGuid(), code = await CodeAsync(email, before + 1) });
         return browser;
@@ -66,7 +66,7 @@ sealed partial class ChatHost : IAsyncDisposable
     {
         for (int round = 0; round < 200; round++)
         {
-            OutboxMail[] mails = [.. Outbox.Read(Home).Where(mail => mail.Recipient == email && Digits().IsMatch(mail.Subject))];
+            OutboxMail[] mails = [.. Outbox.Read(Home).Where(mail => string.Equals(mail.Recipient, email, StringComparison.Ordinal) && Digits().IsMatch(mail.Subject))];
             if (mails.Length >= number) return Digits().Match(mails[number - 1].Subject).Value;
             await Task.Delay(25);
         }

@@ -37,7 +37,7 @@ public sealed class ConversationTests : IAsyncLifetime
         Assert.Equal("<｜begin▁of▁sentence｜><｜User｜>What is 17 + 25?<｜Assistant｜><think>\n", prompts[0]);
         Assert.Equal("<｜begin▁of▁sentence｜><｜User｜>What is 17 + 25?<｜Assistant｜>The answer is 42.<｜end▁of▁sentence｜><｜User｜>Thank you<｜Assistant｜>", prompts[1]);
         Assert.All(_engine.Requests, request => Assert.Equal(0.6, request.Sampling.Temperature));
-        Assert.Single(_engine.Requests.Select(request => request.Owner).Distinct());
+        Assert.Single(_engine.Requests.Select(request => request.Owner).Distinct(StringComparer.Ordinal));
         JsonElement kept = await _me.GetAsync($"/app/conversations/{talk.Id}");
         Assert.Equal([true, true, false, false], kept.GetProperty("messages").EnumerateArray().Select(message => message.GetProperty("deepThink").GetBoolean()));
         Assert.Equal("What is 17 + 25?", kept.GetProperty("title").GetString());
@@ -273,7 +273,7 @@ public sealed class ConversationTests : IAsyncLifetime
         ? await _me.PostAsync("/app/conversations", new { text, deepThink })
         : await _me.PostAsync($"/app/conversations/{after.Id}/messages", new { text, deepThink, parentId = after.Leaf }));
 
-    static string Text(List<(int Next, JsonElement Happened)> events) => string.Concat(events.Where(e => e.Happened.GetProperty("kind").GetString() == "text").Select(e => e.Happened.GetProperty("text").GetString()));
+    static string Text(List<(int Next, JsonElement Happened)> events) => string.Concat(events.Where(e => e.Happened.GetProperty("kind").GetString() is "text").Select(e => e.Happened.GetProperty("text").GetString()));
 
     sealed class Talk(ConversationTests tests, JsonElement view)
     {

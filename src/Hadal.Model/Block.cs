@@ -21,7 +21,13 @@ public sealed class BlockSaved
     public RoutedSaved? Routed { get; private set; }
 
     /// <summary>Takes memory for <paramref name="tokens"/> tokens of <paramref name="block"/>.</summary>
-    public void Allocate(TensorArena arena, Block block, Recipe recipe, DType type, int tokens)
+    /// <param name="arena">Where from.</param>
+    /// <param name="block">The block.</param>
+    /// <param name="recipe">Formats.</param>
+    /// <param name="type">Element type of activations.</param>
+    /// <param name="tokens">Tokens of the chunk.</param>
+    /// <param name="exchange">How rows reach experts, which decides how many this rank gets; local when null.</param>
+    public void Allocate(TensorArena arena, Block block, Recipe recipe, DType type, int tokens, IExpertExchange? exchange = null)
     {
         TransformerShape shape = block.Shape;
         Attention.Allocate(arena, shape, recipe, type, tokens);
@@ -29,7 +35,7 @@ public sealed class BlockSaved
         MiddleInverseRms = arena.Allocate(type, tokens);
         if (block.FeedForward is not null) (FeedForward ??= new()).Allocate(arena, recipe, type, tokens, block.FeedForward.Intermediate);
         else FeedForward = null;
-        if (block.Routed is not null) (Routed ??= new()).Allocate(arena, shape, recipe, type, tokens);
+        if (block.Routed is not null) (Routed ??= new()).Allocate(arena, shape, recipe, type, tokens, exchange);
         else Routed = null;
     }
 
@@ -80,7 +86,7 @@ public sealed class BlockDeferred
     public RoutedDeferred? Routed { get; private set; }
 
     /// <summary>Takes memory for <paramref name="tokens"/> tokens of <paramref name="block"/>.</summary>
-    public void Allocate(TensorArena arena, Block block, DType type, int tokens)
+    public void Allocate(TensorArena arena, Block block, DType type, int tokens, IExpertExchange? exchange = null)
     {
         TransformerShape shape = block.Shape;
         Attention.Allocate(arena, shape, type, tokens);
@@ -88,7 +94,7 @@ public sealed class BlockDeferred
         Normed = arena.Allocate(type, tokens, shape.Hidden);
         NormedGradient = arena.Allocate(type, tokens, shape.Hidden);
         if (block.FeedForward is not null) (FeedForward ??= new()).Allocate(arena, type, tokens, block.FeedForward.Intermediate);
-        if (block.Routed is not null) (Routed ??= new()).Allocate(arena, shape, type, tokens);
+        if (block.Routed is not null) (Routed ??= new()).Allocate(arena, shape, type, tokens, exchange);
     }
 }
 
@@ -136,90 +142,63 @@ public sealed class Block
     /// <summary>All phases in order. x, y [tokens, hidden], may be the same.</summary>
     public void Forward(ChunkContext chunk, Tensor x, BlockSaved saved, Tensor y)
     {
-        ArenaMark mark = chunk.Scratch.Mark();
-        Tensor middle = saved.Middle.Begin(chunk);
-        Attention.Forward(chunk, x, saved.Attention, middle);
-        saved.Middle.Keep(chunk, middle);
-        ForwardFeedForward(chunk, middle, saved, y);
-        chunk.Scratch.Release(mark);
+        BlockForward phases = chunk.ForwardPhases;
+        phases.Attention(this, chunk, x, saved, y);
+        Rest(phases);
     }
 
     /// <summary>All phases with attention over the latent cache.</summary>
     public void ForwardAbsorbed(ChunkContext chunk, Tensor x, LatentPages pages, Tensor cache, BlockSaved saved, Tensor y)
     {
-        ArenaMark mark = chunk.Scratch.Mark();
-        Tensor middle = saved.Middle.Begin(chunk);
-        Attention.ForwardAbsorbed(chunk, x, pages, cache, middle);
-        ForwardFeedForward(chunk, middle, saved, y);
-        chunk.Scratch.Release(mark);
+        BlockForward phases = chunk.ForwardPhases;
+        phases.AttentionAbsorbed(this, chunk, x, pages, cache, saved, y);
+        Rest(phases);
     }
 
-    void ForwardFeedForward(ChunkContext chunk, Tensor middle, BlockSaved saved, Tensor y)
+    static void Rest(BlockForward phases)
     {
-        IOperations ops = chunk.Operations;
-        ArenaMark mark = chunk.Scratch.Mark();
-        int tokens = middle.Rows;
-        Tensor normed = chunk.Temporary(tokens, Shape.Hidden);
-        ops.Elementwise.RmsNorm(middle, _norm.Value, Shape.NormEpsilon, normed, saved.MiddleInverseRms);
-        Tensor sum = chunk.Temporary(tokens, Shape.Hidden);
-        if (FeedForward is not null)
-        {
-            FeedForward.Forward(chunk, normed, saved.FeedForward!, sum);
-            ops.Elementwise.Add(middle, sum, y);
-        }
-        else
-        {
-            ops.Elementwise.Copy(middle, y);
-        }
-
-        if (Routed is not null)
-        {
-            Routed.Route(chunk, normed, saved.Routed!);
-            Tensor dispatched = Routed.Dispatch(chunk, normed, saved.Routed!);
-            Tensor rows = chunk.Temporary(saved.Routed!.Movement.Capacity, Shape.Hidden);
-            Routed.Experts(chunk, saved.Routed, dispatched, rows);
-            Routed.Combine(chunk, saved.Routed, rows, sum);
-            ops.Elementwise.Add(y, sum, y);
-        }
-
-        chunk.Round(y);
-        chunk.Scratch.Release(mark);
+        phases.Dispatch();
+        phases.Experts();
+        phases.Combine();
     }
 
     /// <summary>dx from dy, phases in reverse; weight gradients wait in <paramref name="deferred"/>. dx may be dy.</summary>
     public void BackwardInput(ChunkContext chunk, Tensor dy, BlockSaved saved, BlockDeferred deferred, Tensor dx)
     {
-        IOperations ops = chunk.Operations;
-        ArenaMark mark = chunk.Scratch.Mark();
-        ops.Elementwise.Copy(dy, deferred.OutputGradient);
-        Tensor middle = saved.Middle.Restore(chunk);
-        ops.Elementwise.RmsNorm(middle, _norm.Value, Shape.NormEpsilon, deferred.Normed, default);
-        bool routed = Routed is not null;
-        if (Routed is not null)
-        {
-            Routed.CombineBackward(chunk, deferred.OutputGradient, saved.Routed!, deferred.Routed!);
-            Tensor dRows = chunk.Temporary(saved.Routed!.Movement.Capacity, Shape.Hidden);
-            Routed.ExpertsBackwardInput(chunk, saved.Routed, deferred.Routed!, dRows);
-            Routed.DispatchRouteBackward(chunk, saved.Routed, deferred.Routed!, dRows, deferred.NormedGradient);
-        }
-
-        FeedForward?.BackwardInput(chunk, deferred.OutputGradient, saved.FeedForward!, deferred.FeedForward!, deferred.NormedGradient, accumulate: routed);
-        Tensor dMiddle = chunk.Temporary(dy.Rows, Shape.Hidden);
-        ops.Elementwise.Copy(deferred.OutputGradient, dMiddle);
-        ops.Elementwise.RmsNormBackwardInput(deferred.NormedGradient, middle, _norm.Value, saved.MiddleInverseRms, dMiddle, accumulate: true);
-        chunk.Round(dMiddle);
-        Attention.BackwardInput(chunk, dMiddle, saved.Attention, deferred.Attention, dx);
-        chunk.Scratch.Release(mark);
+        BlockBackward phases = chunk.BackwardPhases;
+        phases.CombineBackward(this, chunk, dy, saved, deferred);
+        phases.ExpertsInput();
+        phases.DispatchBackward();
+        phases.AttentionInput(dx);
     }
 
     /// <summary>All weight gradients of the block.</summary>
     public void BackwardWeights(ChunkContext chunk, BlockSaved saved, BlockDeferred deferred, Tensor gradients, bool accumulate)
     {
-        Routed?.BackwardWeights(chunk, deferred.Normed, saved.Routed!, deferred.Routed!, gradients, accumulate);
+        BackwardExpertWeights(chunk, saved, deferred, gradients, accumulate);
+        BackwardAttentionWeights(chunk, saved, deferred, gradients, accumulate);
+    }
+
+    /// <summary>Weight gradients of the feed-forward, routed and shared experts: possible after <see cref="BlockBackward.ExpertsInput"/>.</summary>
+    public void BackwardExpertWeights(ChunkContext chunk, BlockSaved saved, BlockDeferred deferred, Tensor gradients, bool accumulate)
+    {
+        Routed?.BackwardExpertWeights(chunk, saved.Routed!, deferred.Routed!, gradients, accumulate);
         FeedForward?.BackwardWeights(chunk, deferred.Normed, deferred.OutputGradient, deferred.FeedForward!, gradients, accumulate);
+    }
+
+    /// <summary>The other weight gradients, gate and norm included: possible after <see cref="BlockBackward.AttentionInput"/>.</summary>
+    public void BackwardAttentionWeights(ChunkContext chunk, BlockSaved saved, BlockDeferred deferred, Tensor gradients, bool accumulate)
+    {
+        Routed?.BackwardGateWeights(chunk, deferred.Normed, deferred.Routed!, gradients, accumulate);
         ArenaMark mark = chunk.Scratch.Mark();
         chunk.Operations.Elementwise.RmsNormBackwardWeight(deferred.NormedGradient, saved.Middle.Restore(chunk), saved.MiddleInverseRms, _norm.View(gradients), accumulate);
         chunk.Scratch.Release(mark);
         Attention.BackwardWeights(chunk, saved.Attention, deferred.Attention, gradients, accumulate);
     }
+
+    internal void Norm(ChunkContext chunk, Tensor x, Tensor y, Tensor inverseRms) =>
+        chunk.Operations.Elementwise.RmsNorm(x, _norm.Value, Shape.NormEpsilon, y, inverseRms);
+
+    internal void NormBackward(ChunkContext chunk, Tensor dy, Tensor x, Tensor inverseRms, Tensor dx) =>
+        chunk.Operations.Elementwise.RmsNormBackwardInput(dy, x, _norm.Value, inverseRms, dx, accumulate: true);
 }

@@ -3,6 +3,11 @@ using Hadal.Tensors.Operations;
 
 namespace Hadal.Model;
 
+/// <summary>Some rows of a tensor that follow each other; none means all.</summary>
+/// <param name="First">First row.</param>
+/// <param name="Count">Rows; 0 for all of the tensor.</param>
+public readonly record struct RowRange(int First, int Count);
+
 /// <summary>
 /// A tensor that a record keeps from forward to backward in the format the recipe gives it. In float32 (the model's element type) it is an ordinary tensor that phases write
 /// and read directly; in a narrower format phases work on a temporary, which is encoded when it is kept and decoded when it is restored.
@@ -45,12 +50,27 @@ public sealed class CachedTensor
     public Tensor Begin(ChunkContext chunk) => IsPlain ? _codes : chunk.Temporary(Rows, Columns);
 
     /// <summary>Keeps what was written to <see cref="Begin"/>. With <paramref name="rounded"/> the values become what <see cref="Restore"/> will give.</summary>
-    public void Keep(ChunkContext chunk, Tensor values, Tensor rowCount = default, bool rounded = false)
+    /// <param name="chunk">The chunk.</param>
+    /// <param name="values">[rows, columns], or the rows of <paramref name="part"/>.</param>
+    /// <param name="rowCount">I32 [1]: rows in use; absent means all.</param>
+    /// <param name="rounded">Also round the values.</param>
+    /// <param name="part">The rows that are kept.</param>
+    public void Keep(ChunkContext chunk, Tensor values, Tensor rowCount = default, bool rounded = false, RowRange part = default)
     {
-        if (!IsPlain) chunk.Operations.Quantization.Encode(values, Format, _codes, _scales, rowCount);
-        Tell(chunk, values, rowCount);
+        (Tensor codes, Tensor scales) = Stored(part);
+        if (!IsPlain) chunk.Operations.Quantization.Encode(values, Format, codes, scales, rowCount);
+        Tell(chunk, values, codes, scales, rowCount);
         if (IsPlain) return;
-        if (rounded) chunk.Operations.Quantization.Decode(_codes, _scales, Format, values, rowCount);
+        if (rounded) chunk.Operations.Quantization.Decode(codes, scales, Format, values, rowCount);
+    }
+
+    // Scales of tiles belong to rows; blocks would straddle parts, and a part of the whole has none.
+    (Tensor Codes, Tensor Scales) Stored(RowRange part)
+    {
+        if (part.Count == 0 || part.Count == Rows) return (_codes, _scales);
+        if (Format.Granularity is Granularity.Block or Granularity.Tensor)
+            throw new InvalidOperationException($"A tensor kept as {Format} has scales that several rows share, so it cannot be kept in parts: experts across ranks need a recipe whose expert inputs have tiles.");
+        return (_codes.Slice(part.First, part.Count), _scales.IsEmpty ? default : _scales.Slice(part.First, part.Count));
     }
 
     /// <summary>Keeps values that live elsewhere, and returns the tensor to go on reading: the kept one, or <paramref name="values"/> itself.</summary>
@@ -59,23 +79,24 @@ public sealed class CachedTensor
         if (!IsPlain)
         {
             chunk.Operations.Quantization.Encode(values, Format, _codes, _scales, default);
-            Tell(chunk, values, default);
+            Tell(chunk, values, _codes, _scales, default);
             return values;
         }
 
         chunk.Operations.Elementwise.Copy(values, _codes);
-        Tell(chunk, values, default);
+        Tell(chunk, values, _codes, _scales, default);
         return _codes;
     }
 
-    void Tell(ChunkContext chunk, Tensor values, Tensor rowCount) => chunk.Observer?.Kept(this, values, IsPlain ? default : _codes, _scales, rowCount);
+    void Tell(ChunkContext chunk, Tensor values, Tensor codes, Tensor scales, Tensor rowCount) => chunk.Observer?.Kept(this, values, IsPlain ? default : codes, scales, rowCount);
 
-    /// <summary>The values, [rows, columns]: the kept tensor, or a temporary of the chunk.</summary>
-    public Tensor Restore(ChunkContext chunk, Tensor rowCount = default)
+    /// <summary>The values, [rows, columns]: the kept tensor, or a temporary of the chunk; of <paramref name="part"/> when one is given.</summary>
+    public Tensor Restore(ChunkContext chunk, Tensor rowCount = default, RowRange part = default)
     {
-        if (IsPlain) return _codes;
-        Tensor values = chunk.Temporary(Rows, Columns);
-        chunk.Operations.Quantization.Decode(_codes, _scales, Format, values, rowCount);
+        (Tensor codes, Tensor scales) = Stored(part);
+        if (IsPlain) return codes;
+        Tensor values = chunk.Temporary(part.Count == 0 ? Rows : part.Count, Columns);
+        chunk.Operations.Quantization.Decode(codes, scales, Format, values, rowCount);
         return values;
     }
 

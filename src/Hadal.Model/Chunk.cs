@@ -43,6 +43,18 @@ public sealed class ChunkContext
     /// <summary>Sees operands and cached tensors; null for nobody.</summary>
     public ITensorObserver? Observer { get; set; }
 
+    /// <summary>
+    /// Flat gradients of the micro-batches whose rows came from each rank of the expert exchange: experts' weight gradients go there, this rank's own included.
+    /// Not used where all experts are local.
+    /// </summary>
+    public IReadOnlyList<Tensor> SourceGradients { get; set; } = [];
+
+    /// <summary>The forward that runs in this context, between its phases.</summary>
+    public BlockForward ForwardPhases { get; } = new();
+
+    /// <summary>The backward that runs in this context, between its phases.</summary>
+    public BlockBackward BackwardPhases { get; } = new();
+
     /// <summary>A temporary of the chunk's element type.</summary>
     public Tensor Temporary(params ReadOnlySpan<int> shape) => Scratch.Allocate(DType, shape);
 
@@ -105,13 +117,19 @@ public sealed class ChunkContext
         else Operations.Quantization.GroupedBackwardInput(dy, offsets, weight.Prepared, Scaled(Recipe.InputGradient, scale), dx, weight.GradientMaxima(RecordsMaxima));
     }
 
-    /// <summary>As <see cref="BackwardWeight"/> for rows sorted by expert.</summary>
-    internal void GroupedBackwardWeight(Tensor dy, Tensor x, Tensor offsets, Parameter weight, Tensor gradients, bool accumulate)
+    /// <summary>As <see cref="BackwardWeight"/> for rows sorted by expert, for the experts of this rank.</summary>
+    internal void GroupedBackwardWeight(Tensor dy, Tensor x, Tensor offsets, Parameter weight, Tensor gradients, bool accumulate, ExpertPlacement own)
     {
         if (Observer is not null) ObserveWeightGradient(weight, dy, x, offsets);
-        if (!weight.IsQuantized) Operations.Matrix.GroupedBackwardWeight(dy, x, offsets, weight.View(gradients), accumulate);
-        else Operations.Quantization.GroupedBackwardWeight(
-            dy, x, offsets, Recipe.WeightGradient, weight.View(gradients), accumulate, weight.GradientMaxima(RecordsMaxima), weight.InputMaxima(RecordsMaxima));
+        Tensor target = weight.View(gradients);
+        if (own.Experts != target[0])
+        {
+            target = target.Slice(own.FirstExpert, own.Experts);
+            offsets = offsets.Slice(own.FirstExpert, own.Experts + 1);
+        }
+
+        if (!weight.IsQuantized) Operations.Matrix.GroupedBackwardWeight(dy, x, offsets, target, accumulate);
+        else Operations.Quantization.GroupedBackwardWeight(dy, x, offsets, Recipe.WeightGradient, target, accumulate, weight.GradientMaxima(RecordsMaxima), weight.InputMaxima(RecordsMaxima));
     }
 
     void ObserveWeightGradient(Parameter weight, Tensor dy, Tensor x, Tensor offsets)

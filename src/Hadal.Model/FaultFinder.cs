@@ -46,7 +46,7 @@ public static class FaultFinder
             Tensor rows = entry.Tensor.Rank == 1 ? entry.Tensor.Reshape(entry.Tensor.Columns, 1) : entry.Tensor;
             int row = FirstRow(rows, routed ? Math.Min(routedRows, rows.Rows) : rows.Rows);
             if (row < 0) continue;
-            int token = routed ? saved.Routed!.Movement.RowToken.AsSpan<int>()[row] : rows.Rows == saved.Middle.Rows ? row : -1;
+            int token = routed ? saved.Routed!.Movement.Sources > 1 ? -1 : saved.Routed!.Movement.RowToken.AsSpan<int>()[row] : rows.Rows == saved.Middle.Rows ? row : -1;
             return new RecordFault(layer, entry.Name.Replace(".Scales", "", StringComparison.Ordinal), token);
         }
 

@@ -61,8 +61,8 @@ public sealed class FeedForward
         chunk.Scratch.Release(mark);
     }
 
-    /// <summary>dx (+)= gradient of x.</summary>
-    public void BackwardInput(ChunkContext chunk, Tensor dy, FeedForwardSaved saved, FeedForwardDeferred deferred, Tensor dx, bool accumulate)
+    /// <summary>Gradient of both projections' outputs, into <paramref name="deferred"/>: all that the weight gradients need.</summary>
+    public void BackwardProjections(ChunkContext chunk, Tensor dy, FeedForwardSaved saved, FeedForwardDeferred deferred)
     {
         IOperations ops = chunk.Operations;
         ArenaMark mark = chunk.Scratch.Mark();
@@ -71,9 +71,12 @@ public sealed class FeedForward
         Tensor gateUp = saved.GateUp.Restore(chunk);
         ops.Elementwise.SwiGlu(gateUp, default, default, deferred.Activated);
         ops.Elementwise.SwiGluBackward(dActivated, gateUp, default, default, deferred.GateUpGradient, default);
-        chunk.BackwardInput(deferred.GateUpGradient, _gateUp, dx, accumulate);
         chunk.Scratch.Release(mark);
     }
+
+    /// <summary>After <see cref="BackwardProjections"/>: dx (+)= gradient of x.</summary>
+    public void BackwardInput(ChunkContext chunk, FeedForwardDeferred deferred, Tensor dx, bool accumulate) =>
+        chunk.BackwardInput(deferred.GateUpGradient, _gateUp, dx, accumulate);
 
     /// <summary>Weight gradients; <paramref name="x"/> is the input of the forward, <paramref name="dy"/> the gradient of its output.</summary>
     public void BackwardWeights(ChunkContext chunk, Tensor x, Tensor dy, FeedForwardDeferred deferred, Tensor gradients, bool accumulate)

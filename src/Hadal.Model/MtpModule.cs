@@ -38,14 +38,14 @@ public sealed class MtpSaved
         [("Mtp." + nameof(Embedded), Embedded), ("Mtp." + nameof(Previous), Previous), .. Block.Caches(), ("Mtp." + nameof(Output), Output)];
 
     /// <summary>Takes memory for <paramref name="tokens"/> tokens.</summary>
-    public void Allocate(TensorArena arena, MtpModule module, Recipe recipe, DType type, int tokens)
+    public void Allocate(TensorArena arena, MtpModule module, Recipe recipe, DType type, int tokens, IExpertExchange? exchange = null)
     {
         int hidden = module.Block.Shape.Hidden;
         Embedded.Allocate(arena, recipe.Residual, type, tokens, hidden);
         EmbeddedInverseRms = arena.Allocate(type, tokens);
         Previous.Allocate(arena, recipe.Residual, type, tokens, hidden);
         PreviousInverseRms = arena.Allocate(type, tokens);
-        Block.Allocate(arena, module.Block, recipe, type, tokens);
+        Block.Allocate(arena, module.Block, recipe, type, tokens, exchange);
         Output.Allocate(arena, recipe.Residual, type, tokens, hidden);
         OutputInverseRms = arena.Allocate(type, tokens);
         Normed = arena.Allocate(type, tokens, hidden);
@@ -112,7 +112,14 @@ public sealed class MtpModule
     /// Backward from <see cref="MtpSaved.NormedGradient"/>: weight gradients of the module, the embedding's share added to <paramref name="gradients"/>,
     /// and dPrevious added to.
     /// </summary>
-    public void Backward(ChunkContext chunk, Tensor tokens, MtpSaved saved, BlockDeferred deferred, Tensor gradients, Tensor dPrevious)
+    /// <param name="chunk">The chunk.</param>
+    /// <param name="tokens">As in <see cref="Forward"/>.</param>
+    /// <param name="saved">The record.</param>
+    /// <param name="deferred">Memory between gradients.</param>
+    /// <param name="gradients">Flat.</param>
+    /// <param name="dPrevious">[tokens, hidden], added to.</param>
+    /// <param name="dEmbedding">[tokens, hidden]: receives the gradient of the embedded tokens instead of the embedding, which another rank has; absent otherwise.</param>
+    public void Backward(ChunkContext chunk, Tensor tokens, MtpSaved saved, BlockDeferred deferred, Tensor gradients, Tensor dPrevious, Tensor dEmbedding = default)
     {
         IOperations ops = chunk.Operations;
         ArenaMark mark = chunk.Scratch.Mark();
@@ -131,9 +138,9 @@ public sealed class MtpModule
         Tensor dEmbeddedNormed = dJoined.SliceColumns(0, hidden), dPreviousNormed = dJoined.SliceColumns(hidden, hidden);
         ops.Elementwise.RmsNormBackwardWeight(dEmbeddedNormed, embedded, saved.EmbeddedInverseRms, _embeddingNorm.View(gradients), accumulate: false);
         ops.Elementwise.RmsNormBackwardWeight(dPreviousNormed, previous, saved.PreviousInverseRms, _hiddenNorm.View(gradients), accumulate: false);
-        Tensor dEmbedded = chunk.Temporary(rows, hidden);
+        Tensor dEmbedded = dEmbedding.IsEmpty ? chunk.Temporary(rows, hidden) : dEmbedding;
         ops.Elementwise.RmsNormBackwardInput(dEmbeddedNormed, embedded, _embeddingNorm.Value, saved.EmbeddedInverseRms, dEmbedded, accumulate: false);
-        ops.Embedding.EmbedBackward(tokens, dEmbedded, _embedding.View(gradients), accumulate: true);
+        if (dEmbedding.IsEmpty) ops.Embedding.EmbedBackward(tokens, dEmbedded, _embedding.View(gradients), accumulate: true);
         ops.Elementwise.RmsNormBackwardInput(dPreviousNormed, previous, _hiddenNorm.Value, saved.PreviousInverseRms, dPrevious, accumulate: true);
         chunk.Scratch.Release(mark);
     }

@@ -31,9 +31,9 @@ public sealed class RoutedSaved
     public CachedTensor GateUp { get; } = new();
 
     /// <summary>Takes memory for <paramref name="tokens"/> tokens.</summary>
-    public void Allocate(TensorArena arena, TransformerShape shape, Recipe recipe, DType type, int tokens)
+    public void Allocate(TensorArena arena, TransformerShape shape, Recipe recipe, DType type, int tokens, IExpertExchange? exchange = null)
     {
-        Movement.Allocate(arena, shape.Gate, tokens);
+        Movement.Allocate(arena, shape.Gate, tokens, exchange?.PlacementOf(shape.Gate.Experts) ?? new(1, 0, shape.Gate.Experts));
         Scores = arena.Allocate(type, tokens, shape.Gate.Experts);
         Weights = arena.Allocate(type, tokens, shape.Gate.TopK);
         BalanceGradient = arena.Allocate(type, tokens, shape.Gate.Experts);
@@ -46,7 +46,7 @@ public sealed class RoutedSaved
     /// <summary>The record's tensors by name.</summary>
     public IEnumerable<RecordEntry> Entries() =>
     [
-        new(nameof(Movement.Experts), Movement.Experts), new(nameof(Movement.Counts), Movement.Counts), new(nameof(Movement.Offsets), Movement.Offsets),
+        new(nameof(Movement.Experts), Movement.Experts), new(nameof(Movement.Counts), Movement.Counts), new(nameof(Movement.Offsets), Movement.AllOffsets),
         new(nameof(Movement.RowToken), Movement.RowToken), new(nameof(Movement.TokenRow), Movement.TokenRow), new(nameof(Scores), Scores),
         new(nameof(Weights), Weights), new(nameof(BalanceGradient), BalanceGradient), new(nameof(BalanceLoss), BalanceLoss), .. Rows.Entries(nameof(Rows)),
         new(nameof(RowWeights), RowWeights), .. GateUp.Entries(nameof(GateUp)),
@@ -72,9 +72,10 @@ public sealed class RoutedDeferred
     public Tensor LogitsGradient { get; private set; }
 
     /// <summary>Takes memory for <paramref name="tokens"/> tokens.</summary>
-    public void Allocate(TensorArena arena, TransformerShape shape, DType type, int tokens)
+    public void Allocate(TensorArena arena, TransformerShape shape, DType type, int tokens, IExpertExchange? exchange = null)
     {
-        int capacity = checked(tokens * shape.Gate.TopK);
+        ExpertPlacement placement = exchange?.PlacementOf(shape.Gate.Experts) ?? new(1, 0, shape.Gate.Experts);
+        int capacity = checked(placement.Sources * ExpertRows.CapacityOf(shape.Gate, tokens, placement));
         RowsGradient = arena.Allocate(type, capacity, shape.Hidden);
         Activated = arena.Allocate(type, capacity, shape.ExpertIntermediate);
         GateUpGradient = arena.Allocate(type, capacity, 2 * shape.ExpertIntermediate);
@@ -135,8 +136,9 @@ public sealed class RoutedExperts
     public Tensor Dispatch(ChunkContext chunk, Tensor x, RoutedSaved saved)
     {
         Tensor rows = saved.Rows.Begin(chunk);
-        chunk.Exchange.Dispatch(chunk.Operations, saved.Movement, x, saved.Weights, rows, saved.RowWeights);
-        saved.Rows.Keep(chunk, rows, saved.Movement.RowCount, rounded: true);
+        ExpertRows movement = saved.Movement;
+        chunk.Exchange.Dispatch(chunk, movement, x, saved.Weights, rows, saved.RowWeights);
+        for (int s = 0; s < movement.Sources; s++) saved.Rows.Keep(chunk, movement.Part(rows, s), movement.RowCountOf(s), rounded: true, movement.PartOf(s));
         return rows;
     }
 
@@ -150,12 +152,16 @@ public sealed class RoutedExperts
         IOperations ops = chunk.Operations;
         ArenaMark mark = chunk.Scratch.Mark();
         ExpertRows movement = saved.Movement;
-        Tensor gateUp = saved.GateUp.Begin(chunk);
-        chunk.GroupedForward(rows, movement.Offsets, _gateUp, gateUp, ScaleOf(chunk.Recipe.ExpertInput));
-        saved.GateUp.Keep(chunk, gateUp, movement.RowCount);
-        Tensor activated = chunk.Temporary(movement.Capacity, _shape.ExpertIntermediate);
-        ops.Elementwise.SwiGlu(gateUp, saved.RowWeights, movement.RowCount, activated);
-        chunk.GroupedForward(activated, movement.Offsets, _down, y);
+        Tensor gateUp = saved.GateUp.Begin(chunk), activated = chunk.Temporary(movement.Capacity, _shape.ExpertIntermediate);
+        for (int s = 0; s < movement.Sources; s++)
+        {
+            Tensor offsets = movement.OffsetsOf(s), count = movement.RowCountOf(s), own = movement.Part(gateUp, s), product = movement.Part(activated, s);
+            chunk.GroupedForward(movement.Part(rows, s), offsets, _gateUp, own, ScaleOf(chunk.Recipe.ExpertInput));
+            saved.GateUp.Keep(chunk, own, count, rounded: false, movement.PartOf(s));
+            ops.Elementwise.SwiGlu(own, movement.Part(saved.RowWeights, s), count, product);
+            chunk.GroupedForward(product, offsets, _down, movement.Part(y, s));
+        }
+
         chunk.Scratch.Release(mark);
     }
 
@@ -164,16 +170,21 @@ public sealed class RoutedExperts
     /// <summary>Phase combine: sums each token's expert rows, which travel as <see cref="Recipe.Activations"/>. <paramref name="y"/> [tokens, hidden].</summary>
     public void Combine(ChunkContext chunk, RoutedSaved saved, Tensor rows, Tensor y)
     {
-        chunk.Exchange.Combine(chunk.Operations, saved.Movement, rows, y);
+        chunk.Exchange.Combine(chunk, saved.Movement, rows, y);
         chunk.Round(y);
     }
 
     /// <summary>Backward of combine: dy of each row's token, which travels as <see cref="Recipe.ExpertGradient"/>. It is dispatch's mirror and uses the same movement.</summary>
     public void CombineBackward(ChunkContext chunk, Tensor dy, RoutedSaved saved, RoutedDeferred deferred)
     {
-        chunk.Exchange.CombineBackward(chunk.Operations, saved.Movement, dy, deferred.RowsGradient);
-        chunk.Observer?.Operand(_down, OperandRole.CarriedGradient, deferred.RowsGradient, chunk.Recipe.ExpertGradient, saved.Movement.Offsets);
-        chunk.Carry(deferred.RowsGradient, chunk.Recipe.ExpertGradient, saved.Movement.RowCount);
+        ExpertRows movement = saved.Movement;
+        chunk.Exchange.CombineBackward(chunk, movement, dy, deferred.RowsGradient);
+        for (int s = 0; s < movement.Sources; s++)
+        {
+            Tensor rows = movement.Part(deferred.RowsGradient, s);
+            chunk.Observer?.Operand(_down, OperandRole.CarriedGradient, rows, chunk.Recipe.ExpertGradient, movement.OffsetsOf(s));
+            chunk.Carry(rows, chunk.Recipe.ExpertGradient, movement.RowCountOf(s));
+        }
     }
 
     /// <summary>Backward of experts: gradient of the dispatched rows and of their gate weights. <paramref name="dRows"/> [capacity, hidden].</summary>
@@ -182,12 +193,19 @@ public sealed class RoutedExperts
         IOperations ops = chunk.Operations;
         ArenaMark mark = chunk.Scratch.Mark();
         ExpertRows movement = saved.Movement;
-        Tensor dActivated = chunk.Temporary(movement.Capacity, _shape.ExpertIntermediate);
-        chunk.GroupedBackwardInput(deferred.RowsGradient, movement.Offsets, _down, dActivated, ScaleOf(chunk.Recipe.ExpertGradient));
-        Tensor gateUp = saved.GateUp.Restore(chunk, movement.RowCount);
-        ops.Elementwise.SwiGlu(gateUp, saved.RowWeights, movement.RowCount, deferred.Activated);
-        ops.Elementwise.SwiGluBackward(dActivated, gateUp, saved.RowWeights, movement.RowCount, deferred.GateUpGradient, deferred.RowWeightsGradient);
-        chunk.GroupedBackwardInput(deferred.GateUpGradient, movement.Offsets, _gateUp, dRows);
+        Tensor dActivated = chunk.Temporary(movement.SourceCapacity, _shape.ExpertIntermediate);
+        for (int s = 0; s < movement.Sources; s++)
+        {
+            ArenaMark part = chunk.Scratch.Mark();
+            Tensor offsets = movement.OffsetsOf(s), count = movement.RowCountOf(s), weights = movement.Part(saved.RowWeights, s);
+            chunk.GroupedBackwardInput(movement.Part(deferred.RowsGradient, s), offsets, _down, dActivated, ScaleOf(chunk.Recipe.ExpertGradient));
+            Tensor gateUp = saved.GateUp.Restore(chunk, count, movement.PartOf(s)), dGateUp = movement.Part(deferred.GateUpGradient, s);
+            ops.Elementwise.SwiGlu(gateUp, weights, count, movement.Part(deferred.Activated, s));
+            ops.Elementwise.SwiGluBackward(dActivated, gateUp, weights, count, dGateUp, movement.Part(deferred.RowWeightsGradient, s));
+            chunk.GroupedBackwardInput(dGateUp, offsets, _gateUp, movement.Part(dRows, s));
+            chunk.Scratch.Release(part);
+        }
+
         chunk.Scratch.Release(mark);
     }
 
@@ -197,21 +215,31 @@ public sealed class RoutedExperts
         IOperations ops = chunk.Operations;
         ArenaMark mark = chunk.Scratch.Mark();
         Tensor dWeights = chunk.Temporary(dx.Rows, _shape.Gate.TopK);
-        chunk.Exchange.DispatchBackward(ops, saved.Movement, dRows, deferred.RowWeightsGradient, dx, dWeights);
+        chunk.Exchange.DispatchBackward(chunk, saved.Movement, dRows, deferred.RowWeightsGradient, dx, dWeights);
         ops.Routing.GateBackward(dWeights, chunk.BalanceAlpha > 0 ? saved.BalanceGradient : default, saved.Scores, saved.Movement.Experts, _shape.Gate,
             deferred.LogitsGradient);
         chunk.BackwardInput(deferred.LogitsGradient, _gate, dx, accumulate: true);
         chunk.Scratch.Release(mark);
     }
 
-    /// <summary>Weight gradients of experts and gate. <paramref name="x"/> is the normed input of route.</summary>
-    public void BackwardWeights(ChunkContext chunk, Tensor x, RoutedSaved saved, RoutedDeferred deferred, Tensor gradients, bool accumulate)
+    /// <summary>Weight gradients of the experts; those of rows that came from another rank go to <see cref="ChunkContext.SourceGradients"/>.</summary>
+    public void BackwardExpertWeights(ChunkContext chunk, RoutedSaved saved, RoutedDeferred deferred, Tensor gradients, bool accumulate)
     {
-        ArenaMark mark = chunk.Scratch.Mark();
-        Tensor offsets = saved.Movement.Offsets;
-        chunk.GroupedBackwardWeight(deferred.RowsGradient, deferred.Activated, offsets, _down, gradients, accumulate);
-        chunk.GroupedBackwardWeight(deferred.GateUpGradient, saved.Rows.Restore(chunk, saved.Movement.RowCount), offsets, _gateUp, gradients, accumulate);
-        chunk.BackwardWeight(deferred.LogitsGradient, x, _gate, gradients, accumulate);
-        chunk.Scratch.Release(mark);
+        ExpertRows movement = saved.Movement;
+        for (int s = 0; s < movement.Sources; s++)
+        {
+            ArenaMark mark = chunk.Scratch.Mark();
+            Tensor offsets = movement.OffsetsOf(s), target = movement.Sources == 1 ? gradients : chunk.SourceGradients[s];
+            chunk.GroupedBackwardWeight(movement.Part(deferred.RowsGradient, s), movement.Part(deferred.Activated, s), offsets, _down, target, accumulate, movement.Placement);
+            chunk.GroupedBackwardWeight(movement.Part(deferred.GateUpGradient, s), saved.Rows.Restore(chunk, movement.RowCountOf(s), movement.PartOf(s)), offsets, _gateUp, target, accumulate, movement.Placement);
+            chunk.Scratch.Release(mark);
+        }
     }
+
+    /// <summary>Weight gradient of the gate. <paramref name="x"/> is the normed input of route.</summary>
+    public void BackwardGateWeights(ChunkContext chunk, Tensor x, RoutedDeferred deferred, Tensor gradients, bool accumulate) =>
+        chunk.BackwardWeight(deferred.LogitsGradient, x, _gate, gradients, accumulate);
+
+    /// <summary>The experts' projections: gate and up together, then down. Their first dimension is the expert.</summary>
+    public IReadOnlyList<Parameter> ExpertParameters => [_gateUp, _down];
 }

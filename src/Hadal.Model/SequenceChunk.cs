@@ -75,7 +75,7 @@ public sealed class SequenceChunk : IDisposable
             {
                 shared = new BlockSaved();
                 long before = _arena.UsedBytes;
-                shared.Allocate(_arena, block, model.Recipe, type, tokens);
+                shared.Allocate(_arena, block, model.Recipe, type, tokens, exchange);
                 RecordBytes += _arena.UsedBytes - before;
             }
 
@@ -86,7 +86,7 @@ public sealed class SequenceChunk : IDisposable
         for (int k = 0; k < _mtpSaved.Length; k++)
         {
             _mtpSaved[k] = new MtpSaved();
-            _mtpSaved[k].Allocate(_arena, model.Mtp[k], model.Recipe, type, tokens);
+            _mtpSaved[k].Allocate(_arena, model.Mtp[k], model.Recipe, type, tokens, exchange);
         }
 
         if (!training) return;
@@ -95,7 +95,7 @@ public sealed class SequenceChunk : IDisposable
             ref BlockDeferred? deferred = ref block.Routed is null ? ref _denseDeferred : ref _sparseDeferred;
             if (deferred is not null) continue;
             deferred = new BlockDeferred();
-            deferred.Allocate(_arena, block, type, tokens);
+            deferred.Allocate(_arena, block, type, tokens, exchange);
         }
     }
 

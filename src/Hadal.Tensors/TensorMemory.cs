@@ -25,11 +25,14 @@ public abstract class TensorMemory : IDisposable
     protected abstract void Dispose(bool disposing);
 }
 
-/// <summary>Zeroed host memory outside the garbage-collected heap, aligned to 64 bytes (one cache line, one 512-bit vector).</summary>
+/// <summary>
+/// Zeroed host memory outside the garbage-collected heap, aligned to 64 bytes (one cache line, one 512-bit vector). Large blocks come as zeroed pages from the
+/// operating system, which gives a page only when it is touched: buffers may be worst case, or have one layout on ranks that each use a part.
+/// </summary>
 public sealed unsafe class HostMemory : TensorMemory
 {
     const int Alignment = 64;
-    void* _pointer;
+    void* _block, _pointer;
 
     /// <summary>Allocates <paramref name="bytes"/> zeroed bytes.</summary>
     /// <exception cref="ArgumentOutOfRangeException">The length is negative.</exception>
@@ -38,8 +41,8 @@ public sealed unsafe class HostMemory : TensorMemory
     {
         ArgumentOutOfRangeException.ThrowIfNegative(bytes);
         Bytes = bytes;
-        _pointer = NativeMemory.AlignedAlloc((nuint)Math.Max(bytes, Alignment), Alignment);
-        NativeMemory.Clear(_pointer, (nuint)Math.Max(bytes, Alignment));
+        _block = NativeMemory.AllocZeroed((nuint)checked(Math.Max(bytes, Alignment) + Alignment));
+        _pointer = (void*)(((nint)_block + Alignment - 1) & -Alignment);
         GC.AddMemoryPressure(Math.Max(bytes, 1));
     }
 
@@ -61,8 +64,8 @@ public sealed unsafe class HostMemory : TensorMemory
     protected override void Dispose(bool disposing)
     {
         if (_pointer == null) return;
-        NativeMemory.AlignedFree(_pointer);
-        _pointer = null;
+        NativeMemory.Free(_block);
+        _block = _pointer = null;
         GC.RemoveMemoryPressure(Math.Max(Bytes, 1));
     }
 }

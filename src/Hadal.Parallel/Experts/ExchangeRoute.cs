@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using Hadal.Parallel.Ranks;
 
 namespace Hadal.Parallel.Experts;
 

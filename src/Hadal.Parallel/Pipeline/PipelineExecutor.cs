@@ -8,13 +8,13 @@ using Hadal.Tensors;
 namespace Hadal.Parallel.Pipeline;
 
 /// <summary>
-/// Runs one rank's list of a schedule with the real layers. A pair takes turns layer by layer: backward of one chunk, forward of the other. Losses and
-/// gradients of every micro-batch have the bits of the plain loop (<see cref="SequenceChunk.ForwardBackward"/>), whatever the schedule. It is made once;
+/// Runs one rank's list of a schedule with the real layers. A pair takes turns phase by phase in the order of the report: backward of one chunk, forward of
+/// the other (<see cref="PairOrder"/>). Losses and gradients of every micro-batch have the bits of the plain loop (<see cref="SequenceChunk.ForwardBackward"/>), whatever the schedule. It is made once;
 /// after the first step nothing is allocated.
 /// </summary>
 /// <remarks>
-/// The rank holds the whole model; layers that are not its own are not run. Models whose embedding gets gradients from two stages are refused, since the
-/// plain loop adds them in one chain: multi-token prediction, and a head tied to the embedding.
+/// The rank has room for the whole model; layers that are not its own are not run and their memory is not touched. A head tied to the embedding is refused: the
+/// plain loop adds the gradients of both in one chain, and here they are of different stages.
 /// </remarks>
 public sealed class PipelineExecutor : IDisposable
 {
@@ -22,8 +22,8 @@ public sealed class PipelineExecutor : IDisposable
     readonly ProcessGroup _group;
     readonly PipelinePlacement _placement;
     readonly ImmutableArray<ScheduleStep> _steps;
-    readonly TensorArena _arena, _scratch;
-    readonly ChunkContext _context;
+    readonly TensorArena _arena, _scratch, _backwardScratch;
+    readonly ChunkContext _context, _backwardContext;
     readonly int _sequences, _length;
     readonly BlockDeferred? _dense, _sparse;
     readonly StageChunk?[][] _running;
@@ -33,6 +33,7 @@ public sealed class PipelineExecutor : IDisposable
     readonly List<Transfer> _batch = [];
     readonly List<(int Phase, int MicroBatch)> _sent = [];
     readonly HashSet<(int Phase, int MicroBatch)> _finished = [];
+    bool _mtp;
 
     /// <summary>Takes memory for one rank.</summary>
     /// <param name="model">The rank's copy of the weights.</param>
@@ -40,11 +41,11 @@ public sealed class PipelineExecutor : IDisposable
     /// <param name="group">The pipeline's ranks.</param>
     /// <param name="sequences">Sequences of a micro-batch.</param>
     /// <param name="length">Tokens of each.</param>
+    /// <param name="exchange">How rows reach experts; local when null.</param>
     /// <exception cref="ArgumentException">The group has another size, or the model cannot be cut into stages.</exception>
-    public PipelineExecutor(Transformer model, PipelineSchedule schedule, ProcessGroup group, int sequences, int length)
+    public PipelineExecutor(Transformer model, PipelineSchedule schedule, ProcessGroup group, int sequences, int length, IExpertExchange? exchange = null)
     {
         if (group.Size != schedule.Ranks) throw new ArgumentException($"The schedule has {schedule.Ranks} ranks and the group {group.Size}; expected the same.", nameof(group));
-        if (model.Mtp.Count > 0) throw new ArgumentException($"The model has {model.Mtp.Count} MTP modules; a pipeline runs models without: build the shape with MtpDepth 0.", nameof(model));
         if (model.Shape.TiedEmbeddings) throw new ArgumentException("The model's head is tied to its embedding; a pipeline runs models with a head of their own.", nameof(model));
         if (model.Recipe.HasDelayedScales) throw new ArgumentException($"The recipe '{model.Recipe}' takes scales from the maxima of earlier steps, and ranks of a pipeline see only their own: choose a recipe with current scales, such as fp8.", nameof(model));
         if (length > model.Shape.MaxPositions) throw new ArgumentException($"Sequences of {length} tokens do not fit the model's {model.Shape.MaxPositions} positions.", nameof(length));
@@ -53,20 +54,27 @@ public sealed class PipelineExecutor : IDisposable
         _arena = new TensorArena(model.Backend);
         _scratch = new TensorArena(model.Backend);
         int tokens = checked(sequences * length);
+        _backwardScratch = new TensorArena(model.Backend);
+        exchange ??= new LocalExpertExchange();
         _context = new ChunkContext
         {
-            Operations = model.Backend.Operations, Scratch = _scratch, DType = model.DType, Recipe = model.Recipe, Exchange = new LocalExpertExchange(),
+            Operations = model.Backend.Operations, Scratch = _scratch, DType = model.DType, Recipe = model.Recipe, Exchange = exchange,
             Positions = _arena.Allocate(DType.I32, tokens), Sequences = _arena.Allocate(DType.I32, sequences + 1),
+        };
+        _backwardContext = new ChunkContext
+        {
+            Operations = model.Backend.Operations, Scratch = _backwardScratch, DType = model.DType, Recipe = model.Recipe, Exchange = exchange,
+            Positions = _context.Positions, Sequences = _context.Sequences,
         };
         Span<int> positions = _context.Positions.AsSpan<int>(), offsets = _context.Sequences.AsSpan<int>();
         for (int t = 0; t < tokens; t++) positions[t] = t % length;
         for (int s = 0; s <= sequences; s++) offsets[s] = s * length;
-        foreach (Block block in model.Blocks)
+        foreach (Block block in model.Blocks.Concat(model.Mtp.Select(module => module.Block)))
         {
             ref BlockDeferred? deferred = ref block.Routed is null ? ref _dense : ref _sparse;
             if (deferred is not null) continue;
             deferred = new BlockDeferred();
-            deferred.Allocate(_arena, block, model.DType, tokens);
+            deferred.Allocate(_arena, block, model.DType, tokens, exchange);
         }
 
         _running = [.. Enumerable.Range(0, _placement.Phases).Select(_ => new StageChunk?[_placement.MicroBatchesPerPhase])];
@@ -77,11 +85,12 @@ public sealed class PipelineExecutor : IDisposable
 
     /// <summary>Runs the rank's list once.</summary>
     /// <param name="step">Tokens in, gradients and losses out.</param>
-    /// <param name="weights">Weights of the losses; the MTP weight is not used.</param>
+    /// <param name="weights">Weights of the losses.</param>
     public void Run(IPipelineStep step, LossWeights weights)
     {
-        _context.BalanceAlpha = weights.BalanceAlpha;
-        _context.BalanceWeight = weights.BalanceWeight;
+        _context.BalanceAlpha = _backwardContext.BalanceAlpha = weights.BalanceAlpha;
+        _context.BalanceWeight = _backwardContext.BalanceWeight = weights.BalanceWeight;
+        _mtp = _model.Mtp.Count > 0 && weights.MtpWeight != 0;
         _gradients.Clear();
         _finished.Clear();
         for (int at = 0; at < _steps.Length; at++)
@@ -101,17 +110,18 @@ public sealed class PipelineExecutor : IDisposable
                     Forward(step, now.Phase, now.MicroBatch, weights, backward: null, default);
                     break;
                 case StepKind.ForwardBackward:
-                    (StageChunk chunk, Tensor gradients) = BeginBackward(now.BackwardPhase, now.BackwardMicroBatch);
+                    (StageChunk chunk, Tensor gradients) = BeginBackward(step, now.BackwardPhase, now.BackwardMicroBatch);
                     Forward(step, now.Phase, now.MicroBatch, weights, chunk, gradients);
                     EndBackward(step, now.BackwardPhase, now.BackwardMicroBatch, chunk, gradients, split: false);
                     break;
                 case StepKind.BackwardWeights:
+                    SetSources(step, Index(now.Phase, now.MicroBatch));
                     Chunk(now.Phase, now.MicroBatch).Weights(_gradients[Index(now.Phase, now.MicroBatch)].Gradients);
                     Finish(step, now.Phase, now.MicroBatch);
                     break;
                 default:
                     bool split = now.Kind == StepKind.BackwardInput;
-                    (chunk, gradients) = BeginBackward(now.Phase, now.MicroBatch);
+                    (chunk, gradients) = BeginBackward(step, now.Phase, now.MicroBatch);
                     for (int layer = chunk.Layers - 1; layer >= 0; layer--) BackwardLayer(chunk, layer, gradients, split);
                     EndBackward(step, now.Phase, now.MicroBatch, chunk, gradients, split);
                     break;
@@ -124,6 +134,7 @@ public sealed class PipelineExecutor : IDisposable
     {
         foreach (StageChunk chunk in _all) chunk.Dispose();
         _scratch.Dispose();
+        _backwardScratch.Dispose();
         _arena.Dispose();
     }
 
@@ -135,7 +146,8 @@ public sealed class PipelineExecutor : IDisposable
         {
             ScheduleStep step = _steps[i];
             bool send = step.Kind == StepKind.Send;
-            Tensor data = Chunk(step.Phase, step.MicroBatch).Stream;
+            StageChunk chunk = Chunk(step.Phase, step.MicroBatch);
+            Tensor data = _mtp && step.Cargo == Cargo.Gradient ? chunk.Cargo : chunk.Stream;
             _batch.Add(send ? Transfer.Send(step.Peer, data) : Transfer.Receive(step.Peer, data));
             if (send && step.Cargo == Cargo.Gradient) _sent.Add((step.Phase, step.MicroBatch));
         }
@@ -144,7 +156,6 @@ public sealed class PipelineExecutor : IDisposable
         foreach ((int phase, int microBatch) in _sent) Release(phase, microBatch);
     }
 
-    // With a backward beside it the layers of the two chunks take turns.
     void Forward(IPipelineStep step, int phase, int microBatch, LossWeights weights, StageChunk? backward, Tensor backwardGradients)
     {
         StageChunk chunk = Chunk(phase, microBatch);
@@ -153,35 +164,122 @@ public sealed class PipelineExecutor : IDisposable
             _gradients.Add(index, entry = (step.OpenGradients(index), _placement.Kind == ScheduleKind.DualPipeV ? 2 : 1));
         if (chunk.IsFirst || chunk.IsLast) chunk.SetRows(step.Rows(index), step.Width);
         chunk.BeginForward();
-        int others = backward?.Layers ?? 0;
-        for (int i = 0; i < Math.Max(chunk.Layers, others); i++)
+        if (backward is null)
         {
-            if (i < others) BackwardLayer(backward!, others - 1 - i, backwardGradients, split: false);
-            if (i < chunk.Layers) chunk.ForwardLayer(i);
+            for (int i = 0; i < chunk.Layers; i++) ForwardLayer(chunk, i);
+        }
+        else
+        {
+            PairOrder(chunk, backward, backwardGradients);
         }
 
-        chunk.EndForward(weights.LossWeight, entry.Gradients);
-        if (chunk.IsLast) step.Losses(index, chunk.Losses);
+        chunk.EndForward(weights, entry.Gradients);
+        chunk.TellLoads(step);
+        for (int depth = 0; chunk.IsLast && depth < (_mtp ? chunk.Losses.Count : 1); depth++) step.Losses(index, depth, chunk.Losses[depth]);
         if (_placement.Next(_group.Rank, phase) is { } next && next.Rank == _group.Rank)
             _context.Operations.Elementwise.Copy(chunk.Stream, Chunk(next.Phase, microBatch).Stream);
     }
 
-    (StageChunk Chunk, Tensor Gradients) BeginBackward(int phase, int microBatch)
+    void ForwardLayer(StageChunk chunk, int layer)
+    {
+        chunk.ForwardAttention(layer);
+        BlockForward phases = _context.ForwardPhases;
+        phases.Dispatch();
+        phases.Experts();
+        phases.Combine();
+    }
+
+    /// <summary>
+    /// The phases of two chunks, forward one and backward the other, in the order of the report [V3 §3.2.1, Figure 4]: arithmetic of one beside the exchange of
+    /// the other, block boundaries half a layer apart. DISPATCH(F), MLP(B), MLP(W), DISPATCH(B), MLP(F), COMBINE(F), ATTN(B), ATTN(W), COMBINE(B) of the next
+    /// layer, ATTN(F) of the next layer.
+    /// </summary>
+    void PairOrder(StageChunk forward, StageChunk backward, Tensor gradients)
+    {
+        BlockForward f = _context.ForwardPhases;
+        BlockBackward b = _backwardContext.BackwardPhases;
+        if (forward.Layers > 0) Attention(0);
+        if (backward.Layers > 0) Combine(backward.Layers - 1);
+        for (int i = 0; i < Math.Max(forward.Layers, backward.Layers); i++)
+        {
+            bool forwards = i < forward.Layers, backwards = i < backward.Layers;
+            int layer = backward.Layers - 1 - i;
+            if (forwards) f.Dispatch();
+            Trace(forwards, "DISPATCH(F)", i);
+            if (backwards) b.ExpertsInput();
+            Trace(backwards, "MLP(B)", layer);
+            if (backwards) backward.ExpertWeights(layer, Shared(backward, layer), gradients);
+            Trace(backwards, "MLP(W)", layer);
+            if (backwards) b.DispatchBackward();
+            Trace(backwards, "DISPATCH(B)", layer);
+            if (forwards) f.Experts();
+            Trace(forwards, "MLP(F)", i);
+            if (forwards) f.Combine();
+            Trace(forwards, "COMBINE(F)", i);
+            if (backwards) b.AttentionInput(backward.Stream);
+            Trace(backwards, "ATTN(B)", layer);
+            if (backwards) backward.AttentionWeights(layer, Shared(backward, layer), gradients);
+            Trace(backwards, "ATTN(W)", layer);
+            if (layer > 0) Combine(layer - 1);
+            if (i + 1 < forward.Layers) Attention(i + 1);
+        }
+
+        void Attention(int layer)
+        {
+            forward.ForwardAttention(layer);
+            Trace(happened: true, "ATTN(F)", layer);
+        }
+
+        void Combine(int layer)
+        {
+            backward.BackwardCombine(layer, Shared(backward, layer));
+            Trace(happened: true, "COMBINE(B)", layer);
+        }
+    }
+
+    /// <summary>Phases of pairs as they were run, for tests; null for none.</summary>
+    internal List<(string Phase, int Layer)>? Phases { get; set; }
+
+    void Trace(bool happened, string phase, int layer)
+    {
+        if (happened) Phases?.Add((phase, layer));
+    }
+
+    (StageChunk Chunk, Tensor Gradients) BeginBackward(IPipelineStep step, int phase, int microBatch)
     {
         StageChunk chunk = Chunk(phase, microBatch);
-        Tensor gradients = _gradients[Index(phase, microBatch)].Gradients;
-        chunk.BeginBackward(gradients);
+        int index = Index(phase, microBatch);
+        Tensor gradients = _gradients[index].Gradients;
+        SetSources(step, index);
+        chunk.BeginBackward(gradients, _dense, _sparse);
         return (chunk, gradients);
     }
 
-    void BackwardLayer(StageChunk chunk, int layer, Tensor gradients, bool split) =>
-        chunk.BackwardLayer(layer, split ? null : chunk.IsSparse(layer) ? _sparse : _dense, gradients);
+    void SetSources(IPipelineStep step, int index)
+    {
+        if (_context.Exchange is not LocalExpertExchange) _backwardContext.SourceGradients = step.SourceGradients(index);
+    }
+
+    BlockDeferred Shared(StageChunk chunk, int layer) => (chunk.IsSparse(layer) ? _sparse : _dense)!;
+
+    void BackwardLayer(StageChunk chunk, int layer, Tensor gradients, bool split)
+    {
+        BlockDeferred? shared = split ? null : Shared(chunk, layer);
+        chunk.BackwardCombine(layer, shared);
+        BlockBackward phases = _backwardContext.BackwardPhases;
+        phases.ExpertsInput();
+        phases.DispatchBackward();
+        phases.AttentionInput(chunk.Stream);
+        if (shared is null) return;
+        chunk.ExpertWeights(layer, shared, gradients);
+        chunk.AttentionWeights(layer, shared, gradients);
+    }
 
     void EndBackward(IPipelineStep step, int phase, int microBatch, StageChunk chunk, Tensor gradients, bool split)
     {
         chunk.EndBackward(gradients);
         if (_placement.Previous(_group.Rank, phase) is { } previous && previous.Rank == _group.Rank)
-            _context.Operations.Elementwise.Copy(chunk.Stream, Chunk(previous.Phase, microBatch).Stream);
+            _context.Operations.Elementwise.Copy(chunk.Cargo, Chunk(previous.Phase, microBatch).Cargo);
         if (!split) Finish(step, phase, microBatch);
     }
 
@@ -212,7 +310,7 @@ public sealed class PipelineExecutor : IDisposable
         if (_free[phase].TryPop(out StageChunk? free)) return free;
         int stage = _placement.Stage(_group.Rank, phase);
         var layers = new StageLayers(_model.Blocks.Count, _placement.Stages);
-        var chunk = new StageChunk(_model, _context, layers.First(stage), layers.Count(stage), stage == 0, stage == _placement.Stages - 1, _sequences, _length);
+        var chunk = new StageChunk(_model, _context, _backwardContext, layers.First(stage), layers.Count(stage), stage == 0, stage == _placement.Stages - 1, _sequences, _length);
         _all.Add(chunk);
         return chunk;
     }

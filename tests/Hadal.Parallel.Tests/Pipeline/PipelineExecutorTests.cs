@@ -12,17 +12,17 @@ namespace Hadal.Parallel.Tests.Pipeline;
 /// <summary>A schedule run with the real layers leaves the bits of the plain loop.</summary>
 public sealed class PipelineExecutorTests
 {
-    const int Sequences = 2, Length = 6, Width = Length + 1;
+    const int Sequences = 2, Length = 6, Width = Length + 3;
 
     static readonly TransformerShape Shape = new()
     {
         Vocabulary = 29, Hidden = 20, Layers = 5, DenseLayers = 1, DenseIntermediate = 26, ExpertIntermediate = 10, Heads = 2, QueryLoraRank = 8,
         KeyValueLoraRank = 7, QkNopeHeadDim = 6, QkRopeHeadDim = 2, ValueHeadDim = 5, SharedExperts = 1,
         Gate = new GateParameters(8, 3, 4, 2, GateScoring.Sigmoid, GroupScoring.TopTwoSum, Normalize: true, RoutedScale: 2.5), GateBias = true,
-        MtpDepth = 0, NormEpsilon = 1e-6, RotaryTheta = 10000, MaxPositions = 32,
+        MtpDepth = 2, NormEpsilon = 1e-6, RotaryTheta = 10000, MaxPositions = 32,
     };
 
-    static readonly LossWeights Weights = new(1.0 / 96, 0, 0.001, 1.0 / 16);
+    static readonly LossWeights Weights = new(1.0 / 96, 0.3, 0.001, 1.0 / 16);
 
     static Recipe Named(string name) => name is "fp8" ? Recipe.Fp8 : Recipe.Fp32;
 
@@ -43,7 +43,7 @@ public sealed class PipelineExecutorTests
     static CpuBackend Backend() => new(new CpuOptions(1, InstructionSets.Best));
 
     // Loss and gradients of each micro-batch by the plain loop.
-    static (int[] Losses, int[] Gradients)[] Plain(string recipe, int microBatches)
+    static (int[][] Losses, int[] Gradients)[] Plain(string recipe, int microBatches)
     {
         using CpuBackend backend = Backend();
         using Transformer model = Model(backend, recipe);
@@ -53,7 +53,7 @@ public sealed class PipelineExecutorTests
         {
             chunk.SetTokens(Tokens(microBatch), Width);
             chunk.ForwardBackward(Weights, gradients);
-            return (Bits(chunk.Losses[0]), Bits(gradients));
+            return (chunk.Losses.Select(Bits).ToArray(), Bits(gradients));
         })];
     }
 
@@ -74,7 +74,7 @@ public sealed class PipelineExecutorTests
     [Implements("V3 §3.2.1", "Under DualPipe and the other schedules losses and gradients have the bits of the plain loop")]
     public void Losses_and_gradients_have_the_bits_of_the_plain_loop(ScheduleKind kind, int ranks, int microBatches, string recipe)
     {
-        (int[] Losses, int[] Gradients)[] expected = Plain(recipe, microBatches);
+        (int[][] Losses, int[] Gradients)[] expected = Plain(recipe, microBatches);
         PipelineSchedule schedule = PipelineSchedule.Create(kind, ranks, microBatches);
         var losses = new ConcurrentDictionary<int, int[]>();
         var gradients = new ConcurrentDictionary<(int MicroBatch, int Rank), int[]>();
@@ -93,7 +93,8 @@ public sealed class PipelineExecutorTests
         using Transformer names = Model(declared, recipe);
         for (int microBatch = 0; microBatch < microBatches; microBatch++)
         {
-            Assert.True(expected[microBatch].Losses.AsSpan().SequenceEqual(losses[microBatch]), $"losses of micro-batch {microBatch}");
+            for (int depth = 0; depth <= 2; depth++)
+                Assert.True(expected[microBatch].Losses[depth].AsSpan().SequenceEqual(losses[microBatch + (100 * depth)]), $"losses of micro-batch {microBatch}, depth {depth}");
             var found = new HashSet<string>(StringComparer.Ordinal);
             foreach (((int index, int rank), int[] bits) in gradients)
             {
@@ -135,6 +136,26 @@ public sealed class PipelineExecutorTests
         }
     }
 
+    /// <summary>Between two chunks, one layer of each: the order of the report, the exchanges of one beside the arithmetic of the other.</summary>
+    [Fact]
+    [Implements("V3 §3.2.1", "Inside a pair the phases of two chunks take turns in the order of the report, with the bits of the plain loop")]
+    public void Pairs_take_turns_phase_by_phase()
+    {
+        var schedule = PipelineSchedule.Create(ScheduleKind.DualPipe, 2, 4);
+        InProcessRanks.Run(2, group =>
+        {
+            using CpuBackend backend = Backend();
+            using Transformer model = Model(backend, "fp32");
+            using var executor = new PipelineExecutor(model, schedule, group, Sequences, Length) { Phases = [] };
+            executor.Run(new Silent(model), Weights);
+            if (group.Rank == 1) return;
+            string[] layer = ["DISPATCH(F)", "MLP(B)", "MLP(W)", "DISPATCH(B)", "MLP(F)", "COMBINE(F)", "ATTN(B)", "ATTN(W)", "COMBINE(B)", "ATTN(F)"];
+            string[] found = [.. executor.Phases.Select(phase => phase.Phase)];
+            Assert.Equal(["ATTN(F)", "COMBINE(B)"], found[..2]);
+            Assert.Equal(layer, found[2..12]);
+        }, TimeSpan.FromSeconds(60));
+    }
+
     [Fact]
     public void A_second_step_allocates_nothing_and_has_the_same_bits()
     {
@@ -159,8 +180,6 @@ public sealed class PipelineExecutorTests
     {
         using CpuBackend backend = Backend();
         var schedule = PipelineSchedule.Create(ScheduleKind.OneForwardOneBackward, 1, 1);
-        using var deep = new Transformer(backend, Shape with { MtpDepth = 1 }, Recipe.Fp32);
-        Assert.Contains("MTP", Assert.Throws<ArgumentException>(() => new PipelineExecutor(deep, schedule, group, 1, 4)).Message, StringComparison.Ordinal);
         using var tied = new Transformer(backend, Shape with { TiedEmbeddings = true }, Recipe.Fp32);
         Assert.Contains("tied", Assert.Throws<ArgumentException>(() => new PipelineExecutor(tied, schedule, group, 1, 4)).Message, StringComparison.Ordinal);
         using Transformer model = Model(backend, "fp32");
@@ -199,7 +218,7 @@ public sealed class PipelineExecutorTests
             Open.Remove(microBatch);
         }
 
-        public void Losses(int microBatch, Tensor values) => Assert.True(losses.TryAdd(microBatch, Bits(values)));
+        public void Losses(int microBatch, int depth, Tensor values) => Assert.True(losses.TryAdd(microBatch + (100 * depth), Bits(values)));
     }
 
     sealed class Silent(Transformer model) : IPipelineStep
@@ -222,7 +241,7 @@ public sealed class PipelineExecutorTests
         {
         }
 
-        public void Losses(int microBatch, Tensor losses)
+        public void Losses(int microBatch, int depth, Tensor losses)
         {
         }
     }

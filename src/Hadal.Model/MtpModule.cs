@@ -96,6 +96,33 @@ public sealed class MtpModule
         chunk.Scratch.Release(mark);
     }
 
+    /// <summary>
+    /// The module over its own part of the paged latent cache, for speculation [inference spec §6]: the new rows are appended to <paramref name="cache"/>, and
+    /// <paramref name="normed"/> becomes the input of the head. Positions are those of <paramref name="previous"/>.
+    /// </summary>
+    /// <param name="tokens">I32 [tokens]: the token after each position.</param>
+    /// <param name="previous">[tokens, hidden]: output of the main model after its final norm.</param>
+    /// <param name="pages">Where each request stands.</param>
+    /// <param name="cache">[pages, 64, latent + rope] of this module.</param>
+    /// <param name="saved">Memory of the block, for this many tokens.</param>
+    /// <param name="normed">[tokens, hidden].</param>
+    public void ForwardAbsorbed(ChunkContext chunk, Tensor tokens, Tensor previous, LatentPages pages, Tensor cache, BlockSaved saved, Tensor normed)
+    {
+        IOperations ops = chunk.Operations;
+        ArenaMark mark = chunk.Scratch.Mark();
+        int rows = previous.Rows, hidden = Block.Shape.Hidden;
+        double epsilon = Block.Shape.NormEpsilon;
+        Tensor embedded = chunk.Temporary(rows, hidden), joined = chunk.Temporary(rows, 2 * hidden), x = chunk.Temporary(rows, hidden);
+        ops.Embedding.Embed(tokens, _embedding.Value, embedded);
+        chunk.Round(embedded);
+        ops.Elementwise.RmsNorm(embedded, _embeddingNorm.Value, epsilon, joined.SliceColumns(0, hidden), default);
+        ops.Elementwise.RmsNorm(previous, _hiddenNorm.Value, epsilon, joined.SliceColumns(hidden, hidden), default);
+        chunk.Forward(joined, _join, x);
+        Block.ForwardAbsorbed(chunk, x, pages, cache, saved, x);
+        ops.Elementwise.RmsNorm(x, _finalNorm.Value, epsilon, normed, default);
+        chunk.Scratch.Release(mark);
+    }
+
     /// <summary>[tokens, 2·hidden]: both norms side by side, embedding first.</summary>
     Tensor Join(ChunkContext chunk, Tensor embedded, Tensor previous, MtpSaved saved)
     {

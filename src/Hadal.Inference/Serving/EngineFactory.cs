@@ -20,10 +20,10 @@ public static class EngineFactory
     /// <exception cref="FileNotFoundException">There is no tokenizer.json.</exception>
     /// <exception cref="ConfigurationException">config.json says something impossible.</exception>
     /// <exception cref="CheckpointFormatException">The weights do not fit.</exception>
-    public static ThreadedEngine Open(string directory, string name, EngineOptions? options = null, IBackend? backend = null, Action<string>? warn = null)
+    public static InferenceEngine Open(string directory, string name, EngineOptions? options = null, IBackend? backend = null, Action<string>? warn = null)
     {
         options = (options ?? new EngineOptions()).Validate();
-        return Open(directory, name, backend, warn, options.Speculate, (model, weights, owned) => new PlainEngine(model, weights, options, owned));
+        return Open(directory, name, backend, warn, options.Speculate, (model, weights, owned) => new InferenceEngine(model, weights, options, owned));
     }
 
     /// <summary>As <see cref="Open(string, string, EngineOptions?, IBackend?, Action{string}?)"/>, with the slow twin.</summary>

@@ -1,0 +1,242 @@
+using System.Collections.Concurrent;
+using Hadal.Inference.Serving;
+using Hadal.Numerics;
+
+namespace Hadal.Inference.Tests.Serving;
+
+/// <summary>The batching engine against the plain one, token for token, under everything that could disturb it.</summary>
+public sealed class InferenceEngineTests
+{
+    /// <summary>Pages, step, running, speculate, prefix cache, swap memory.</summary>
+    public static TheoryData<string, EngineOptions> Ways => new()
+    {
+        { "default", new EngineOptions() },
+        { "tiny pool", new EngineOptions { Pages = 8, MaxRunning = 12, StepTokens = 48 } },
+        { "tiny pool, nothing kept of what is put aside", new EngineOptions { Pages = 8, MaxRunning = 12, StepTokens = 48, SwapBytes = 0 } },
+        { "small steps", new EngineOptions { StepTokens = 2, MaxRunning = 3, Pages = 20 } },
+        { "no speculation", new EngineOptions { Speculate = false, StepTokens = 33, Pages = 12 } },
+        { "no prefix cache", new EngineOptions { PrefixCache = false, StepTokens = 64, Pages = 9, MaxRunning = 9 } },
+        { "shared prefixes", new EngineOptions { SharedPrefixes = true, StepTokens = 100, Pages = 16 } },
+    };
+
+    [Theory]
+    [MemberData(nameof(Ways))]
+    public async Task Texts_equal_those_of_the_plain_engine(string way, EngineOptions options)
+    {
+        using var model = new TestModel();
+        EngineStatistics statistics = await Compare(model, options, way, requests: 60, seed: 21);
+        Assert.Equal(0, statistics.PagesInUse);
+        Assert.Equal(0, statistics.Queued + statistics.Running);
+        if (options is { Pages: 8 }) Assert.True(statistics.Preempted > 0, "nothing was put aside");
+        if (options.PrefixCache) Assert.True(statistics.CachedTokens > 0, "no prefix was found again");
+        if (options.Speculate) Assert.True(statistics.AcceptedTokens > 0 && statistics.AcceptedTokens < statistics.DraftedTokens, $"{statistics.AcceptedTokens} of {statistics.DraftedTokens} drafts were right");
+        else Assert.Equal(0, statistics.DraftedTokens);
+        Assert.Equal(options.Speculate ? 3 : 2, statistics.ExpertLoad.Count);
+        Assert.All(statistics.ExpertLoad, layer => Assert.True(layer.Sum() > 0));
+    }
+
+    [Fact]
+    [Trait("tier", "full")]
+    public async Task Hundreds_of_requests_with_random_options_equal_those_of_the_plain_engine()
+    {
+        var random = new CounterRandom(99, RandomPurpose.TestData);
+        ulong draw = 0;
+        for (int round = 0; round < 8; round++)
+        {
+            using var model = new TestModel(seed: 30 + (ulong)round, deviation: round % 2 == 0 ? 0.25 : 0.1);
+            var options = new EngineOptions
+            {
+                Pages = 8 + random.Below(draw++, 20), StepTokens = 2 + random.Below(draw++, 150), MaxRunning = 1 + random.Below(draw++, 20), Speculate = random.Below(draw++, 3) > 0,
+                PrefixCache = random.Below(draw++, 4) > 0, SharedPrefixes = random.Below(draw++, 2) == 0, SwapBytes = random.Below(draw++, 3) == 0 ? 40_000 : 1 << 24,
+            };
+            await Compare(model, options, $"round {round}: {options}", requests: 100, seed: 100 + (ulong)round);
+        }
+    }
+
+    /// <summary>Sends random requests at random moments, gives some up, and compares the others with the plain engine.</summary>
+    static async Task<EngineStatistics> Compare(TestModel model, EngineOptions options, string way, int requests, ulong seed)
+    {
+        var random = new CounterRandom(seed, RandomPurpose.TestData);
+        ulong draw = 0;
+        var all = new List<(GenerationRequest Request, int LeaveAfter, int Delay)>();
+        for (int n = 0; n < requests; n++)
+        {
+            GenerationRequest request = model.Random(random, ref draw);
+            all.Add((request, random.Below(draw++, 6) == 0 ? random.Below(draw++, 8) : int.MaxValue, random.Below(draw++, 60)));
+        }
+
+        var answers = new ConcurrentDictionary<int, Answer>();
+        EngineStatistics statistics;
+        await using (var engine = new InferenceEngine(model.Served, model.Transformer, options))
+        {
+            await Task.WhenAll(all.Select(async (entry, n) =>
+            {
+                await Task.Delay(entry.Delay);
+                answers[n] = await Answer.Read(engine.GenerateAsync(entry.Request), entry.LeaveAfter);
+            }));
+            await engine.DrainAsync();
+            statistics = engine.Statistics;
+        }
+
+        await using var plain = new PlainEngine(model.Served, model.Transformer, new EngineOptions { QueueLength = requests });
+        for (int n = 0; n < requests; n++)
+        {
+            Answer expected = await Answer.Read(plain.GenerateAsync(all[n].Request)), actual = answers[n];
+            if (all[n].LeaveAfter == int.MaxValue)
+            {
+                Answer.Same(expected, actual);
+            }
+            else
+            {
+                Assert.Equal(expected.Tokens.Take(actual.Tokens.Length), actual.Tokens);
+                Assert.StartsWith(actual.Text, expected.Text, StringComparison.Ordinal);
+            }
+
+            Assert.True(actual.Usage.AcceptedTokens <= actual.Usage.DraftedTokens, way);
+        }
+
+        return statistics;
+    }
+
+    [Fact]
+    public async Task A_decode_step_allocates_nothing_after_warm_up()
+    {
+        using var model = new TestModel();
+        await using var engine = new InferenceEngine(model.Served, model.Transformer, new EngineOptions { MaxRunning = 4 });
+        async Task Run(ulong seed)
+        {
+            await Task.WhenAll(Enumerable.Range(0, 4).Select(n => Answer.Read(engine.GenerateAsync(new GenerationRequest
+            {
+                Prompt = Enumerable.Range(0, 70).Select(i => 3 + ((i * (n + 5)) % 300)).ToArray(), MaxNewTokens = 150, IgnoreEndTokens = true,
+                Sampling = n == 0 ? SamplingParameters.Greedy : new SamplingParameters(0.8, 0.9, seed + (ulong)n), FrequencyPenalty = n == 2 ? 0.1 : 0,
+            }))));
+        }
+
+        await Run(1);
+        await Run(1);
+        long before = engine.StepAllocatedBytes, steps = engine.Steps;
+        await Run(1);
+        Assert.True(engine.Steps - steps > 70, $"{engine.Steps - steps} steps");
+        Assert.Equal(0, engine.StepAllocatedBytes - before);
+    }
+
+    [Fact]
+    public async Task A_prompt_that_was_answered_before_is_found_again_by_its_owner_only()
+    {
+        using var model = new TestModel();
+        await using var engine = new InferenceEngine(model.Served, model.Transformer);
+        foreach (int length in (int[])[64, 65, 128, 200])
+        {
+            var request = new GenerationRequest
+            {
+                Prompt = Enumerable.Range(0, length).Select(i => 3 + ((i * 7) + length) % 300).ToArray(), MaxNewTokens = 5, Sampling = SamplingParameters.Greedy, Owner = "ada", IgnoreEndTokens = true,
+            };
+            Answer first = await Answer.Read(engine.GenerateAsync(request)), again = await Answer.Read(engine.GenerateAsync(request));
+            Answer other = await Answer.Read(engine.GenerateAsync(request with { Owner = "grace" }));
+            Assert.Equal(0, first.Usage.CachedTokens);
+            Assert.Equal(length % 64 == 0 ? length - 1 : length / 64 * 64, again.Usage.CachedTokens);
+            Assert.Equal(0, other.Usage.CachedTokens);
+            Answer.Same(first, again);
+            Answer.Same(first, other);
+        }
+    }
+
+    [Fact]
+    public async Task Prefixes_outlive_the_engine_on_disk_and_damaged_files_count_as_absent()
+    {
+        using var model = new TestModel();
+        string folder = Directory.CreateTempSubdirectory("hadal-pages-").FullName;
+        try
+        {
+            var options = new EngineOptions { CacheDirectory = folder, CacheDirectoryBytes = 1 << 20 };
+            var request = new GenerationRequest { Prompt = Enumerable.Range(0, 200).Select(i => 3 + (i % 300)).ToArray(), MaxNewTokens = 4, Sampling = SamplingParameters.Greedy, IgnoreEndTokens = true };
+            Answer first;
+            await using (var engine = new InferenceEngine(model.Served, model.Transformer, options)) first = await Answer.Read(engine.GenerateAsync(request));
+            string[] files = Directory.GetFiles(folder, "*.page", SearchOption.AllDirectories);
+            Assert.Equal(3, files.Length);
+            await using (var engine = new InferenceEngine(model.Served, model.Transformer, options))
+            {
+                Answer second = await Answer.Read(engine.GenerateAsync(request));
+                Assert.Equal(192, second.Usage.CachedTokens);
+                Answer.Same(first, second);
+            }
+
+            // Each file is damaged in another way.
+            byte[] flipped = await File.ReadAllBytesAsync(files[0]);
+            flipped[^100] ^= 4;
+            await File.WriteAllBytesAsync(files[0], flipped);
+            await File.WriteAllBytesAsync(files[1], flipped.AsMemory(0, 50).ToArray());
+            await File.WriteAllTextAsync(Path.Combine(Path.GetDirectoryName(files[0])!, "notes.page"), "not a page");
+            await using (var engine = new InferenceEngine(model.Served, model.Transformer, options))
+            {
+                Answer third = await Answer.Read(engine.GenerateAsync(request));
+                Assert.True(third.Usage.CachedTokens <= 128, $"{third.Usage.CachedTokens}");
+                Answer.Same(first, third);
+            }
+
+            // The bound is kept: a page here has 20 · 64 · 4 · 4 bytes and a header.
+            await using (var engine = new InferenceEngine(model.Served, model.Transformer, options with { CacheDirectoryBytes = 45_000 })) await Answer.Read(engine.GenerateAsync(request));
+            Assert.InRange(Directory.GetFiles(folder, "*.page", SearchOption.AllDirectories).Where(f => !f.EndsWith("notes.page", StringComparison.Ordinal)).Sum(f => new FileInfo(f).Length), 1, 45_000);
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    [Fact]
+    public async Task The_owner_with_the_fewest_tokens_is_served_next()
+    {
+        using var model = new TestModel();
+        await using var engine = new InferenceEngine(model.Served, model.Transformer, new EngineOptions { MaxRunning = 1 });
+        var finished = new ConcurrentQueue<string>();
+        GenerationRequest Of(string owner) => new()
+        {
+            Prompt = new[] { 5, 6, 7 }, MaxNewTokens = 60, Sampling = SamplingParameters.Greedy, IgnoreEndTokens = true, Owner = owner,
+        };
+        async Task Run(string owner)
+        {
+            await Answer.Read(engine.GenerateAsync(Of(owner)));
+            finished.Enqueue(owner);
+        }
+
+        Task[] many = [.. Enumerable.Range(0, 8).Select(_ => Run("many"))];
+        Task one = Run("one");
+        await Task.WhenAll([.. many, one]);
+        int place = finished.ToList().IndexOf("one");
+        Assert.InRange(place, 0, 3); // behind at most what had begun, not behind all eight
+    }
+
+    [Fact]
+    public async Task Memory_stays_flat_under_ten_thousand_requests_that_are_given_up()
+    {
+        using var model = new TestModel();
+        await using var engine = new InferenceEngine(model.Served, model.Transformer, new EngineOptions { QueueLength = 2000, Pages = 40 });
+        var request = new GenerationRequest { Prompt = Enumerable.Range(0, 70).Select(i => 3 + (i % 300)).ToArray(), MaxNewTokens = 300, Sampling = SamplingParameters.Greedy, IgnoreEndTokens = true };
+        long after = 0;
+        for (int round = 0; round < 10; round++)
+        {
+            await Task.WhenAll(Enumerable.Range(0, 1000).Select(async n =>
+            {
+                using var cancel = new CancellationTokenSource();
+                try
+                {
+                    int events = 0;
+                    await foreach (GenerationEvent _ in engine.GenerateAsync(request with { Owner = $"{round}/{n}" }, cancel.Token))
+                        if (events++ >= n % 3) await cancel.CancelAsync();
+                }
+                catch (OperationCanceledException)
+                {
+                }
+            }));
+            long used = GC.GetTotalMemory(forceFullCollection: true);
+            if (round == 3) after = used;
+            else if (round > 3) Assert.True(used < after + (8 << 20), $"{used} bytes after round {round}, {after} after round 3");
+        }
+
+        await engine.DrainAsync();
+        EngineStatistics statistics = engine.Statistics;
+        Assert.Equal((10_000, 0, 0, 0), (statistics.Finished, statistics.PagesInUse, statistics.Queued, statistics.Running));
+        Assert.True(statistics.Cancelled > 9000, $"{statistics.Cancelled}");
+    }
+}

@@ -1,3 +1,5 @@
+using System.Buffers;
+using System.Text;
 using Hadal.Text;
 
 namespace Hadal.Inference.Serving;
@@ -8,17 +10,19 @@ namespace Hadal.Inference.Serving;
 /// </summary>
 sealed class TextStream
 {
-    readonly TokenDecoder _decoder;
+    readonly Tokenizer _tokenizer;
     readonly string[] _stop;
+    readonly byte[] _bytes; // of an unfinished character, then of the token
     readonly char[] _decoded;
     char[] _held = new char[64];
     char[] _ready = new char[64];
-    int _heldCount, _readyCount;
+    int _heldCount, _readyCount, _unfinished;
 
     public TextStream(Tokenizer tokenizer, IReadOnlyList<string> stop)
     {
-        _decoder = new TokenDecoder(tokenizer, skipSpecial: true);
-        _decoded = new char[_decoder.LongestText];
+        _tokenizer = tokenizer;
+        _bytes = new byte[tokenizer.LongestToken + 4];
+        _decoded = new char[_bytes.Length];
         _stop = [.. stop];
     }
 
@@ -28,13 +32,17 @@ sealed class TextStream
     /// <summary>Takes a token.</summary>
     public void Append(int token)
     {
-        if (!IsStopped) Add(_decoded.AsSpan(0, _decoder.Append(token, _decoded)));
+        if (IsStopped || _tokenizer.IsSpecial(token)) return;
+        ReadOnlySpan<byte> bytes = _tokenizer.TokenBytes(token);
+        bytes.CopyTo(_bytes.AsSpan(_unfinished));
+        Add(_decoded.AsSpan(0, Decode(_unfinished + bytes.Length)));
     }
 
     /// <summary>Ends the text: nothing is held back any more.</summary>
     public void Finish()
     {
-        if (!IsStopped) Add(_decoder.Finish());
+        if (!IsStopped && _unfinished > 0) Add("\uFFFD");
+        _unfinished = 0;
         Release(_heldCount);
     }
 
@@ -49,6 +57,24 @@ sealed class TextStream
 
     /// <summary>Drops the text that may be shown: it was shown before.</summary>
     public void Skip() => _readyCount = 0;
+
+    // The characters that are complete; each ill-formed part becomes U+FFFD, as in Tokenizer.Decode. (.NET's own decoder allocates for each of them.)
+    int Decode(int count)
+    {
+        ReadOnlySpan<byte> bytes = _bytes.AsSpan(0, count);
+        int characters = 0;
+        while (!bytes.IsEmpty)
+        {
+            OperationStatus status = Rune.DecodeFromUtf8(bytes, out Rune rune, out int consumed);
+            if (status == OperationStatus.NeedMoreData) break;
+            characters += rune.EncodeToUtf16(_decoded.AsSpan(characters));
+            bytes = bytes[consumed..];
+        }
+
+        _unfinished = bytes.Length;
+        bytes.CopyTo(_bytes);
+        return characters;
+    }
 
     void Add(ReadOnlySpan<char> text)
     {

@@ -9,11 +9,11 @@ using Spectre.Console;
 
 namespace Hadal.Cli.Verbs;
 
-/// <summary><c>hadal inspect forward|config|tensors|memory|recipe</c>: looks into a model.</summary>
+/// <summary><c>hadal inspect forward|config|tensors|memory|recipe|record|diverge</c>: looks into a model or a recorded run.</summary>
 static class InspectVerb
 {
     public static Verb Create(Context context) =>
-        new("inspect", "Looks into a model: what a forward and backward compute, what config.json says, which tensors there are, what training keeps, in which precision.",
+        new("inspect", "Looks into a model or a recorded run: what a forward and backward compute, what config.json says, which tensors there are, what training keeps, in which precision, and what the flight recorder saw.",
             "hadal inspect config --model models/nano",
             "hadal inspect tensors --model models/nano",
             "hadal inspect forward --model models/nano --tokens tokens.safetensors --out result.safetensors --backward")
@@ -23,6 +23,8 @@ static class InspectVerb
             Tensors(context),
             InspectMemoryVerb.Create(context),
             InspectRecipeVerb.Create(context),
+            InspectRecordVerb.Create(context),
+            InspectDivergeVerb.Create(context),
         };
 
     static Verb Forward(Context context)

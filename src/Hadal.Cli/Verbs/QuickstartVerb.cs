@@ -19,13 +19,14 @@ static class QuickstartVerb
         Option<double> minutes = Options.Real("--minutes", "Minutes of training, about.", 3.5, 0.05, 10_000);
         Option<int?> steps = Options.OptionalInteger("--steps", "Exactly so many steps instead, for a result that does not depend on the machine's speed.", 1);
         Option<bool> again = Options.Switch("--again", "Train anew although there is a model; the old folder is kept under another name.");
+        (Option<bool> record, Option<int?> interval) = RecordOptions.Create();
         Option<bool> noChat = Options.Switch("--no-chat", "Print samples and leave, also in a terminal.");
         Option<string> backend = Options.Backend();
         var verb = new Verb("quickstart", "Trains a small model of the DeepSeek-V3 architecture on Jane Austen, the King James Bible and arithmetic in a few minutes, then chats with it; without a terminal it prints samples. "
             + "Interrupted with Ctrl-C it saves, and goes on when it is started again; with a finished model it goes straight to the chat.",
             "hadal quickstart", "hadal quickstart --minutes 30 --output models/longer", "hadal quickstart --steps 200 --no-chat --output models/tried")
         {
-            output, minutes, steps, again, noChat, backend,
+            output, minutes, steps, again, record, interval, noChat, backend,
         };
         verb.SetAction(line =>
         {
@@ -33,7 +34,8 @@ static class QuickstartVerb
             if (line.GetValue(again)) KeepAside(folder, context);
             if (!File.Exists(Path.Combine(folder, "model.safetensors")))
             {
-                TrainingOutcome outcome = RunReport.Train(context, Run(folder, line.GetValue(minutes), line.GetValue(steps), line.GetResult(steps) is not null || line.GetResult(minutes) is { Implicit: false }, context), device, json: false, "hadal quickstart");
+                RunConfiguration run = RecordOptions.Apply(Run(folder, line.GetValue(minutes), line.GetValue(steps), line.GetResult(steps) is not null || line.GetResult(minutes) is { Implicit: false }, context), line.GetValue(record), line.GetValue(interval));
+                TrainingOutcome outcome = RunReport.Train(context, run, device, json: false, "hadal quickstart");
                 if (outcome.Status == TrainingStatus.Interrupted) return ExitCode.Interrupted;
             }
             else

@@ -13,13 +13,14 @@ static class TrainVerb
         var file = new Argument<string?>("RUN.json") { Description = "The run: model, text, batch, length, output. Paths in it are relative to its folder.", Arity = ArgumentArity.ZeroOrOne };
         Option<string?> output = Options.Text("--output", "DIR", "Folder for model, checkpoints and metrics, instead of the one in the file.");
         Option<string?> recipe = Options.Text("--recipe", "NAME", "Precision, instead of the one in the file: fp32, bf16, fp8, another recipe's name, or a .json file that defines one.");
+        (Option<bool> record, Option<int?> interval) = RecordOptions.Create();
         Option<bool> example = Options.Switch("--example", "Print a run.json with every key and its default, and train nothing.");
         Option<bool> json = Options.Json();
         Option<string> backend = Options.Backend();
         var verb = new Verb("train", "Trains a model as a run.json says. Started again after Ctrl-C, a crash or a power cut it goes on from the last checkpoint, with the same bits as if nothing had happened.",
-            "hadal train --example > run.json", "hadal train run.json", "hadal train run.json --output models/second --recipe fp8 --json")
+            "hadal train --example > run.json", "hadal train run.json", "hadal train run.json --output models/second --recipe fp8 --record")
         {
-            file, output, recipe, example, json, backend,
+            file, output, recipe, record, interval, example, json, backend,
         };
         verb.SetAction(line =>
         {
@@ -36,6 +37,7 @@ static class TrainVerb
             ModelFolder.Warn(warnings, context);
             if (line.GetValue(output) is string folder) run = run with { Output = Path.GetFullPath(folder) };
             if (line.GetValue(recipe) is string precision) run = run with { Recipe = precision };
+            run = RecordOptions.Apply(run, line.GetValue(record), line.GetValue(interval));
             TrainingOutcome outcome = RunReport.Train(context, run, line.GetRequiredValue(backend), line.GetValue(json), "the same command");
             return outcome.Status == TrainingStatus.Completed ? ExitCode.Fine : ExitCode.Interrupted;
         });

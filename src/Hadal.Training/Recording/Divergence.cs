@@ -8,7 +8,8 @@ namespace Hadal.Training.Recording;
 /// <param name="Difference">Estimate of ‖a − b‖ / ‖·‖; 0 when bits differ by less than the recording resolves (about 1e-7).</param>
 /// <param name="A">In run A.</param>
 /// <param name="B">In run B.</param>
-public sealed record TensorDifference(RecordedTensor Tensor, int MicroBatch, double Difference, TensorStatistics A, TensorStatistics B);
+/// <param name="FormatB">Its format in run B.</param>
+public sealed record TensorDifference(RecordedTensor Tensor, int MicroBatch, double Difference, TensorStatistics A, TensorStatistics B, string FormatB);
 
 /// <summary>Where two recorded runs part, in order of computation: weights, then for each micro-batch its tokens, forward and backward, then the gradients of the weights.</summary>
 public sealed record Divergence
@@ -127,7 +128,7 @@ public sealed record Divergence
             if (tensor.Kind != TensorKind.Tokens) byLayer[tensor.Layer] = Math.Max(byLayer.GetValueOrDefault(tensor.Layer), difference);
             if (tolerance is double most && difference <= most) continue;
             bool once = tensor.Kind is TensorKind.Weight or TensorKind.WeightGradient;
-            found.Add((Order(tensor.Kind, tolerance is null ? microBatch : 0, t), new TensorDifference(tensor, once || tolerance is not null ? -1 : microBatch, difference, left, right)));
+            found.Add((Order(tensor.Kind, tolerance is null ? microBatch : 0, t), new TensorDifference(tensor, once || tolerance is not null ? -1 : microBatch, difference, left, right, b.Tensors[place].Format)));
         }
 
         tensors = (both, onlyA, places.Count - both);

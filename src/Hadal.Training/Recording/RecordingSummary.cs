@@ -86,11 +86,17 @@ public sealed class RecordingSummary
         var summary = new RecordingSummary();
         foreach (long step in recording.Steps)
         {
-            RecordedStep read = recording.Read(step);
-            summary.Add(step, read.Tensors, read.Statistics, read.Statistics.Count);
+            summary.Add(recording.Read(step));
         }
 
         return summary;
+    }
+
+    /// <summary>Adds one step.</summary>
+    public void Add(RecordedStep step)
+    {
+        ArgumentNullException.ThrowIfNull(step);
+        Add(step.Facts.Step, step.Tensors, step.Statistics, step.Statistics.Count);
     }
 
     internal void Add(long step, IReadOnlyList<RecordedTensor> tensors, IReadOnlyList<TensorStatistics> statistics, int count)

@@ -5,8 +5,8 @@ using SkiaSharp;
 
 namespace Hadal.Cli.Drawing;
 
-/// <summary>A drawn schedule as a PNG, two pixels a point.</summary>
-static class SchedulePicture
+/// <summary>A drawing as a PNG, two pixels a point.</summary>
+static class Picture
 {
 #if PLOTS
     const float PixelsPerPoint = 2;
@@ -17,19 +17,23 @@ static class SchedulePicture
 
     /// <summary>Draws it.</summary>
     /// <returns>The bytes of the file; null in builds without a drawing library (native ahead-of-time).</returns>
-    public static byte[]? TryDraw(ScheduleDrawing drawing)
+    public static byte[]? TryDraw(ScheduleDrawing drawing) => TryDraw(drawing.Width, drawing.Height, drawing.Draw);
+
+    /// <summary>Draws anything.</summary>
+    /// <inheritdoc cref="TryDraw(ScheduleDrawing)"/>
+    public static byte[]? TryDraw(double width, double height, Action<IDrawingSurface> draw)
     {
 #if PLOTS
-        float scale = (float)Math.Min(PixelsPerPoint, MostPixels / Math.Max(drawing.Width, drawing.Height));
-        using var bitmap = new SKBitmap((int)Math.Ceiling(drawing.Width * scale), (int)Math.Ceiling(drawing.Height * scale));
+        float scale = (float)Math.Min(PixelsPerPoint, MostPixels / Math.Max(width, height));
+        using var bitmap = new SKBitmap((int)Math.Ceiling(width * scale), (int)Math.Ceiling(height * scale));
         using var canvas = new SKCanvas(bitmap);
         canvas.Scale(scale);
-        using (var surface = new Surface(canvas)) drawing.Draw(surface);
+        using (var surface = new Surface(canvas)) draw(surface);
         canvas.Flush();
         using SKData data = bitmap.Encode(SKEncodedImageFormat.Png, 100);
         return data.ToArray();
 #else
-        _ = drawing;
+        _ = (width, height, draw);
         return null;
 #endif
     }

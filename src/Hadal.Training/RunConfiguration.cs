@@ -122,7 +122,7 @@ public sealed record CheckpointConfiguration
 public sealed record RecordingConfiguration
 {
     /// <summary>Steps between two records when recording is asked for without a number.</summary>
-    public const int UsualEvery = 20;
+    public const int UsualEvery = 50;
 
     /// <summary>Steps between two records; 0 for none.</summary>
     public int Every { get; init; }

@@ -88,7 +88,7 @@ sealed class DivergenceDrawing(Divergence divergence, string nameA, string nameB
 
     void Layers(IDrawingSurface surface)
     {
-        surface.Text(Left, HeatTop - 14, width < 500 ? "relative difference by layer" : "largest relative difference of a tensor, by layer and recorded step", 12, palette.Ink, bold: true);
+        surface.Text(Left, HeatTop - 14, width < 500 ? "relative difference by layer" : "largest relative difference of weights and activations, by layer and recorded step", 12, palette.Ink, bold: true);
         double cell = PlotWidth / Math.Max(1, divergence.Steps.Count);
         int every = Math.Max(1, (int)Math.Ceiling(1.5 / cell));
         for (int l = 0; l < divergence.Layers.Count; l++)
@@ -101,7 +101,6 @@ sealed class DivergenceDrawing(Divergence divergence, string nameA, string nameB
             {
                 double worst = 0;
                 for (int i = s; i < Math.Min(s + every, divergence.Steps.Count); i++) worst = Math.Max(worst, divergence.ByLayer[i][l]);
-                if (worst == 0 && divergence.Steps[s] < (divergence.Step ?? long.MaxValue)) continue;
                 if (worst == 0) continue;
                 double from = X(divergence.Steps[s]), to = s + every < divergence.Steps.Count ? X(divergence.Steps[s + every]) : Math.Min(Left + PlotWidth, from + cell);
                 surface.Box(from, y + 1, Math.Max(1.2, to - from), RowHeight - 2, Color(worst), 0,
@@ -118,8 +117,8 @@ sealed class DivergenceDrawing(Divergence divergence, string nameA, string nameB
         surface.Text(x + (box / 2), below + 64, "equal", 9, palette.Faint, TextAnchor.Middle);
         for (int h = 0; h < palette.Heat.Count; h++)
         {
-            surface.Box(x + ((h + 1.4) * box), below + 40, box, 10, palette.Heat[h]);
-            if (h % 2 == 0) surface.Text(x + ((h + 1.4) * box), below + 64, FormattableString.Invariant($"1e{LeastDecade + h:0}"), 9, palette.Faint, TextAnchor.Middle);
+            surface.Box(x + ((h + 2) * box), below + 40, box, 10, palette.Heat[h]);
+            if (h % 2 == 0) surface.Text(x + ((h + 2) * box), below + 64, FormattableString.Invariant($"1e{LeastDecade + h:0}"), 9, palette.Faint, TextAnchor.Middle);
         }
     }
 

@@ -20,13 +20,14 @@ static class BenchStepVerb
         Option<int?> rows = Options.OptionalInteger("--rows", "Sequences of a micro-batch, instead of the run's.", 1, 65536);
         Option<int?> length = Options.OptionalInteger("--sequence-length", "Tokens of a sequence, instead of the run's.", 1, 1 << 20);
         Option<string?> recipe = Options.Text("--recipe", "NAME", "Precision, instead of the run's: a recipe's name or a .json file. [default: fp32]");
+        Option<bool> record = Options.Switch("--record", "Measure as well what the flight recorder costs: steps that are recorded in turn with steps that are not.");
         Option<bool> shapes = Options.Switch("--shapes", "List the matrix products by shape as well.");
         Option<string> backend = Options.Backend();
         Option<bool> json = Options.Json();
         var verb = new Verb("step", "Times the trainer's step on random rows and shows where the time goes, by operation.",
-            "hadal bench step", "hadal bench step --preset nano --steps 30 --json", "hadal bench step --run run.json --profiled-steps 0")
+            "hadal bench step", "hadal bench step --preset nano --steps 30 --json", "hadal bench step --run run.json --profiled-steps 0", "hadal bench step --recipe fp8 --record --profiled-steps 0")
         {
-            run, preset, warmUp, steps, profiled, rows, length, shapes, recipe, backend, json,
+            run, preset, warmUp, steps, profiled, rows, length, shapes, recipe, record, backend, json,
         };
         verb.SetAction(line =>
         {
@@ -42,8 +43,9 @@ static class BenchStepVerb
             using IBackend device = Backends.Create(line.GetRequiredValue(backend), context);
             StepMeasurement measured = StepBenchmark.Measure(
                 configuration, device, line.GetValue(warmUp), line.GetValue(steps), line.GetValue(profiled), context.Cancellation);
-            if (line.GetValue(json)) WriteJson(context.Terminal, configuration, device, measured);
-            else WriteText(context.Terminal.Output, configuration, measured, line.GetValue(shapes));
+            RecordingCost? cost = line.GetValue(record) ? StepBenchmark.MeasureRecording(configuration, device, line.GetValue(warmUp), line.GetValue(steps), context.Cancellation) : null;
+            if (line.GetValue(json)) WriteJson(context.Terminal, configuration, device, measured, cost);
+            else WriteText(context.Terminal.Output, configuration, measured, line.GetValue(shapes), cost);
             return ExitCode.Fine;
         });
         return verb;
@@ -58,13 +60,19 @@ static class BenchStepVerb
         return run;
     }
 
-    static void WriteText(TextWriter output, RunConfiguration run, StepMeasurement measured, bool shapes)
+    static void WriteText(TextWriter output, RunConfiguration run, StepMeasurement measured, bool shapes, RecordingCost? cost)
     {
         double[] sorted = [.. measured.StepSeconds.Order()];
         output.WriteLine(string.Create(CultureInfo.InvariantCulture,
             $"{run.Model.Preset ?? run.Model.ConfigFile}: {measured.Parameters / 1e6:F2}M parameters, {measured.ActiveParameters / 1e6:F2}M active; {run.Batch.MicroBatches} x {run.Batch.Rows} x {run.Data.SequenceLength} tokens a step"));
         output.WriteLine(string.Create(CultureInfo.InvariantCulture,
             $"{measured.TokensPerSecond:F0} tokens/s; step {1000 * measured.MedianSeconds:F1} ms median, {1000 * sorted[0]:F1} to {1000 * sorted[^1]:F1} ms over {sorted.Length} steps; {measured.AllocatedBytes} bytes allocated in them"));
+        if (cost is not null)
+        {
+            output.WriteLine(string.Create(CultureInfo.InvariantCulture,
+                $"recording: a recorded step takes {1000 * cost.RecordedSeconds:F1} ms, one beside it {1000 * cost.PlainSeconds:F1} ms (medians); every {RecordingConfiguration.UsualEvery}th step recorded costs {100 * cost.Share(RecordingConfiguration.UsualEvery):F2} % of the time; {cost.Tensors} tensors, {cost.StepBytes:N0} bytes a recorded step"));
+        }
+
         if (measured.Operations.Count == 0) return;
         output.WriteLine();
         foreach (string line in BenchVerb.ProfileLines(measured.Operations, measured.ProfiledSeconds, 1)) output.WriteLine(line);
@@ -73,7 +81,7 @@ static class BenchStepVerb
         foreach (string line in BenchVerb.ProductLines(measured.Products, measured.ProfiledSeconds)) output.WriteLine(line);
     }
 
-    static void WriteJson(Terminal terminal, RunConfiguration run, IBackend backend, StepMeasurement measured) => terminal.WriteJson(json =>
+    static void WriteJson(Terminal terminal, RunConfiguration run, IBackend backend, StepMeasurement measured, RecordingCost? cost) => terminal.WriteJson(json =>
     {
         json.WriteString("model", run.Model.Preset ?? run.Model.ConfigFile);
         json.WriteString("backend", backend.Name);
@@ -86,6 +94,13 @@ static class BenchStepVerb
         json.WriteNumber("tokens_per_second", measured.TokensPerSecond);
         json.WriteNumber("median_step_seconds", measured.MedianSeconds);
         json.WriteNumber("allocated_bytes", measured.AllocatedBytes);
+        if (cost is not null)
+        {
+            json.WriteNumber("unrecorded_step_seconds", cost.PlainSeconds);
+            json.WriteNumber("recorded_step_seconds", cost.RecordedSeconds);
+            json.WriteNumber("recorded_step_bytes", cost.StepBytes);
+        }
+
         json.WriteStartArray("step_seconds");
         foreach (double seconds in measured.StepSeconds) json.WriteNumberValue(seconds);
         json.WriteEndArray();

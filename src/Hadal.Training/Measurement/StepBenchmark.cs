@@ -29,6 +29,17 @@ public sealed record StepMeasurement(
     public double TokensPerSecond => TokensPerStep / MedianSeconds;
 }
 
+/// <summary>What the flight recorder costs.</summary>
+/// <param name="PlainSeconds">Median seconds of steps that are not recorded.</param>
+/// <param name="RecordedSeconds">Median seconds of the steps between them, which are.</param>
+/// <param name="StepBytes">Bytes one recorded step takes in the file.</param>
+/// <param name="Tensors">Tensors that are recorded.</param>
+public sealed record RecordingCost(double PlainSeconds, double RecordedSeconds, long StepBytes, int Tensors)
+{
+    /// <summary>Part of the training time, when every so many steps are recorded.</summary>
+    public double Share(int every) => ((RecordedSeconds / PlainSeconds) - 1) / every;
+}
+
 /// <summary>
 /// Times the trainer's own <see cref="TrainingStep"/> on random rows: batch, sequence length, optimizer, MTP and balance loss as the run says. Steps are timed
 /// on the backend as it is; a profile by operation comes from further steps of a second model on a <see cref="TimedBackend"/>.
@@ -78,6 +89,36 @@ public static class StepBenchmark
         return new StepMeasurement(tokens, seconds, allocated, fastest, operations, products, parameters, active);
     }
 
+    /// <summary>Measures what recording costs: steps that are recorded, into a file, in turn with steps that are not.</summary>
+    /// <inheritdoc cref="Measure" path="/param"/>
+    /// <param name="pairs">Pairs of steps that are timed; at least 1.</param>
+    public static RecordingCost MeasureRecording(RunConfiguration run, IBackend backend, int warmUp, int pairs, CancellationToken cancel = default)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(pairs, 1);
+        string folder = Directory.CreateTempSubdirectory("hadal-recording-").FullName;
+        try
+        {
+            using var session = new Session(run, backend);
+            using var writer = new Recording.RecordWriter(folder, 0, run.Recipe, 2, message => throw new IOException(message));
+            var recorder = new Recording.FlightRecorder(session.Model, 2, writer);
+            session.Record(recorder);
+            for (int i = 0; i < Math.Max(2, (warmUp + 1) / 2 * 2); i++) session.Step(cancel);
+            double[] plain = new double[pairs], recorded = new double[pairs];
+            for (int i = 0; i < pairs; i++)
+            {
+                plain[i] = session.Step(cancel); // the odd one
+                recorded[i] = session.Step(cancel);
+            }
+
+            long bytes = new FileInfo(writer.Path!).Length / recorder.Summary.Steps;
+            return new RecordingCost(plain.Order().ElementAt(pairs / 2), recorded.Order().ElementAt(pairs / 2), bytes, recorder.Summary.Tensors.Count);
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
     /// <summary>A model and its training step on random rows.</summary>
     sealed class Session : IDisposable
     {
@@ -103,6 +144,8 @@ public static class StepBenchmark
         public Transformer Model { get; }
 
         public int Tokens => _step.TokensPerMicroBatch * _run.Batch.MicroBatches;
+
+        public void Record(Recording.FlightRecorder recorder) => _step.Recorder = recorder;
 
         public double Step(CancellationToken cancel)
         {

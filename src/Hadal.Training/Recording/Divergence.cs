@@ -41,7 +41,10 @@ public sealed record Divergence
     /// <summary>Layers that were recorded, ascending; −1 stands for what is outside of layers.</summary>
     public required IReadOnlyList<int> Layers { get; init; }
 
-    /// <summary>[step][layer]: the largest difference of an activation, gradient, cache or weight of the layer; 0 where all are equal.</summary>
+    /// <summary>
+    /// [step][layer]: the largest difference of the layer's weights, activations and cached tensors, or where those are equal of its gradients; 0 where all are. Rows sorted
+    /// by expert are left out: one other choice moves all rows behind it.
+    /// </summary>
     public required IReadOnlyList<IReadOnlyList<double>> ByLayer { get; init; }
 
     /// <summary>True when every common step is equal.</summary>
@@ -106,6 +109,7 @@ public sealed record Divergence
         for (int t = 0; t < b.Statistics.Count; t++)
             if (b.Statistics[t].Elements > 0) places[b.Tensors[t].Key] = t;
         byLayer = [];
+        var gradients = new Dictionary<int, double>();
         var found = new List<(long Order, TensorDifference Difference)>();
         int both = 0, onlyA = 0;
         for (int t = 0; t < a.Statistics.Count; t++)
@@ -125,16 +129,24 @@ public sealed record Divergence
             int microBatch = FirstDifferent(left.Hashes, right.Hashes);
             if (microBatch < 0) continue;
             double difference = tensor.Kind == TensorKind.Tokens ? double.PositiveInfinity : left.RelativeDifference(right);
-            if (tensor.Kind != TensorKind.Tokens) byLayer[tensor.Layer] = Math.Max(byLayer.GetValueOrDefault(tensor.Layer), difference);
+            Dictionary<int, double> rows = tensor.Kind is TensorKind.ActivationGradient or TensorKind.WeightGradient ? gradients : byLayer;
+            if (tensor.Kind != TensorKind.Tokens && !IsSortedByExpert(tensor)) rows[tensor.Layer] = Math.Max(rows.GetValueOrDefault(tensor.Layer), Math.Max(difference, LeastShown));
             if (tolerance is double most && difference <= most) continue;
             bool once = tensor.Kind is TensorKind.Weight or TensorKind.WeightGradient;
             found.Add((Order(tensor.Kind, tolerance is null ? microBatch : 0, t), new TensorDifference(tensor, once || tolerance is not null ? -1 : microBatch, difference, left, right, b.Tensors[place].Format)));
         }
 
+        foreach ((int layer, double difference) in gradients) byLayer.TryAdd(layer, difference);
         tensors = (both, onlyA, places.Count - both);
         found.Sort((x, y) => x.Order.CompareTo(y.Order));
         return found.ConvertAll(f => f.Difference);
     }
+
+    /// <summary>Stands for a difference that the sketches do not resolve.</summary>
+    const double LeastShown = 1e-8;
+
+    static bool IsSortedByExpert(RecordedTensor tensor) =>
+        tensor.Kind is not (TensorKind.Weight or TensorKind.WeightGradient) && (tensor.Name.StartsWith("mlp.experts.", StringComparison.Ordinal) || tensor.Name.StartsWith("Routed.", StringComparison.Ordinal));
 
     /// <summary>Weights first, then micro-batch by micro-batch, then weight gradients; inside, as they were computed.</summary>
     static long Order(TensorKind kind, int microBatch, int place) => kind switch

@@ -94,7 +94,7 @@ public sealed class RecordWriter : IDisposable
                 _refusals = 0;
                 return;
             }
-            catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+            catch (Exception exception) when (IsRefusal(exception))
             {
                 Refused(exception);
             }
@@ -119,7 +119,7 @@ public sealed class RecordWriter : IDisposable
         {
             _file.Write(_record.Bytes);
         }
-        catch (IOException)
+        catch (Exception exception) when (IsRefusal(exception))
         {
             TryCut(before);
             throw;
@@ -132,11 +132,14 @@ public sealed class RecordWriter : IDisposable
         {
             _file!.SetLength(length);
         }
-        catch (IOException)
+        catch (Exception exception) when (IsRefusal(exception))
         {
             // The reader stops at the unfinished record.
         }
     }
+
+    /// <summary>A file that grows beyond what the system allows comes as an argument out of range.</summary>
+    static bool IsRefusal(Exception exception) => exception is IOException or UnauthorizedAccessException or ArgumentOutOfRangeException { ParamName: "value" };
 
     void Refused(Exception exception)
     {

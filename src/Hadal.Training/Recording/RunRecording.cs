@@ -38,7 +38,7 @@ public sealed class RunRecording : IDisposable
         ArgumentNullException.ThrowIfNull(warnings);
         string[] paths = File.Exists(path) ? [path] : [.. RecordFormat.Files(path).Select(f => f.Path)];
         if (paths.Length == 0)
-            throw new FileNotFoundException($"There is no flight recording in '{path}': no file flight-001.rec. Runs are recorded with hadal train --record, or \"recording\": {{ \"every\": 20 }} in their run.json.", path);
+            throw new FileNotFoundException($"There is no flight recording in '{path}': no file flight-001.rec. Runs are recorded with hadal train --record, or \"recording\": {{ \"every\": {RecordingConfiguration.UsualEvery} }} in their run.json.", path);
         var recording = new RunRecording();
         try
         {

@@ -78,10 +78,12 @@ sealed class TensorMeter
         Reserve(x.Columns);
         _hash.Reset();
         uint top = 0;
+        bool whole = x.IsContiguous && rows > 0;
+        if (whole) _hash.Append(MemoryMarshal.AsBytes<float>(x.Slice(0, rows).AsSpan<float>()));
         for (int r = 0; r < rows; r++)
         {
             ReadOnlySpan<float> row = x.Row<float>(r);
-            _hash.Append(MemoryMarshal.AsBytes(row));
+            if (!whole) _hash.Append(MemoryMarshal.AsBytes(row));
             top = Math.Max(top, ScanRow(s, row, (uint)r));
         }
 

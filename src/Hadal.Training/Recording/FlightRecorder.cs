@@ -129,7 +129,7 @@ public sealed class FlightRecorder : ITensorObserver
             _cacheSlots[cache] = slot = Add(new RecordedTensor(TensorKind.Cache, layer, name, cache.Format.ToString()));
         }
 
-        Hash(slot, _meter.Kept(_statistics[slot], values.Reshape(cache.Rows, cache.Columns), cache.Format, codes, scales, rowCount));
+        Hash(slot, _meter.Kept(_statistics[slot], values.Reshape((int)(values.Length / cache.Columns), cache.Columns), cache.Format, codes, scales, rowCount));
     }
 
     /// <summary>The gradient of the whole step, flat, before clipping.</summary>

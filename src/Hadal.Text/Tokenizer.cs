@@ -108,6 +108,9 @@ public sealed class Tokenizer
     /// <summary>Writes the content of a <c>tokenizer.json</c>.</summary>
     public void Write(IBufferWriter<byte> output) => TokenizerWriter.Write(_definition, output);
 
+    /// <summary>Tokens and merges spelled out, for other programs' formats.</summary>
+    public TokenizerVocabulary ToVocabulary() => TokenizerVocabulary.Of(_definition);
+
     /// <summary>Encodes text.</summary>
     /// <param name="text">Any UTF-16; a lone surrogate is read as U+FFFD.</param>
     /// <param name="allowSpecial">Whether added tokens in the text become their ids. Leave it false for text from users: then no text can inject a control token.</param>

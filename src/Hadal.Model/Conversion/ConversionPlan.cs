@@ -87,7 +87,7 @@ static class ConversionPlan
         }
     }
 
-    static TensorEntry RequireScale(Checkpoint checkpoint, TensorEntry entry)
+    internal static TensorEntry RequireScale(Checkpoint checkpoint, TensorEntry entry)
     {
         TensorEntry? scale = checkpoint.Find(entry.Name + ScaleSuffix);
         if (scale is null || entry.Shape.Length != 2)

@@ -13,6 +13,7 @@ sealed class TensorConverter(Checkpoint source, CheckpointWriter writer, ScaleKi
     const int Piece = 1 << 20;
     const float LargestF16 = 65520, LargestBF16 = 3.3961775e38f; // from here on rounding gives infinity
 
+    readonly TensorDecoder _decoder = new(source);
     byte[] _input = [], _output = [];
     float[] _values = [];
 
@@ -35,7 +36,7 @@ sealed class TensorConverter(Checkpoint source, CheckpointWriter writer, ScaleKi
             cancel.ThrowIfCancellationRequested();
             int length = checked((int)Math.Min(step, count - start));
             Span<float> values = Grow(ref _values, length);
-            Decode(item, start, columns, values);
+            _decoder.Decode(item.Source, item.SourceScale, item.Target, start, columns, values);
             Encode(item, start, columns, values, ref nonFinite);
             advance(length * (long)item.Source.Type.Size());
         }
@@ -53,34 +54,6 @@ sealed class TensorConverter(Checkpoint source, CheckpointWriter writer, ScaleKi
             source.Read(entry, start, part);
             writer.Append(entry.Name, part);
             advance(part.Length);
-        }
-    }
-
-    void Decode(ConversionItem item, long start, int columns, Span<float> values)
-    {
-        TensorEntry entry = item.Source;
-        int size = entry.Type.Size();
-        Span<byte> bytes = Grow(ref _input, checked(values.Length * size));
-        source.Read(entry, start * size, bytes);
-        switch (entry.Type)
-        {
-            case ElementType.F32: MemoryMarshal.Cast<byte, float>(bytes).CopyTo(values); break;
-            case ElementType.BF16: BF16.ToSingle(MemoryMarshal.Cast<byte, BF16>(bytes), values); break;
-            case ElementType.F16: F16.ToSingle(MemoryMarshal.Cast<byte, Half>(bytes), values); break;
-            case ElementType.F64:
-                ReadOnlySpan<double> wide = MemoryMarshal.Cast<byte, double>(bytes);
-                for (int i = 0; i < values.Length; i++)
-                {
-                    values[i] = (float)wide[i];
-                    if (float.IsInfinity(values[i]) && double.IsFinite(wide[i])) throw TooLarge(item, start + i, wide[i]);
-                }
-                break;
-            default:
-                int blockColumns = TileQuantizer.TileCount(columns), blockRow = checked((int)(start / columns / TileQuantizer.Tile));
-                var scales = new float[blockColumns];
-                source.Read(item.SourceScale!, (long)blockRow * blockColumns * sizeof(float), MemoryMarshal.AsBytes(scales.AsSpan()));
-                TileQuantizer.DequantizeBlocks(MemoryMarshal.Cast<byte, E4M3>(bytes), scales, values.Length / columns, columns, values, columns);
-                break;
         }
     }
 
@@ -133,14 +106,11 @@ sealed class TensorConverter(Checkpoint source, CheckpointWriter writer, ScaleKi
     {
         if (TileScale.LargestMagnitude(values) < limit) return 0;
         for (int i = 0; i < values.Length; i++)
-            if (float.IsFinite(values[i]) && Math.Abs(values[i]) >= limit) throw TooLarge(item, start + i, values[i]);
+            if (float.IsFinite(values[i]) && Math.Abs(values[i]) >= limit) throw TensorDecoder.TooLarge(item.Source, item.Target, start + i, values[i]);
         return CountNonFinite(values);
     }
 
-    static CheckpointFormatException TooLarge(ConversionItem item, long element, double value) =>
-        new($"element {element} is {value:R}, beyond the range of {item.Target.Name()}.", item.Source.File, "Convert to bf16 or f32.", item.Source.Name);
-
-    static Span<T> Grow<T>(ref T[] buffer, int length)
+    internal static Span<T> Grow<T>(ref T[] buffer, int length)
     {
         if (buffer.Length < length) buffer = GC.AllocateUninitializedArray<T>(length);
         return buffer.AsSpan(0, length);

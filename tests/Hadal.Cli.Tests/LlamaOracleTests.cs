@@ -46,7 +46,8 @@ public sealed class LlamaOracleTests
     {
         using var scratch = new Scratch();
         Tokenizer tokenizer = TokenizerTrainer.Train(["the sea, the deep sea, and the deepest of all the seas"], new TokenizerTrainingOptions { VocabularySize = 300, MinimumFrequency = 1, Threads = 1 });
-        ModelConfiguration configuration = Configuration(variant, tokenizer.VocabularySize).Validate();
+        ModelConfiguration configuration = Configuration(variant, tokenizer.VocabularySize);
+        configuration.Validate();
         using (var backend = new CpuBackend(CpuOptions.FromEnvironment() with { Threads = 1 }))
         using (var model = new Transformer(backend, ModelLoader.Shape(configuration), Recipe.Fp32))
         {
@@ -137,7 +138,7 @@ public sealed class LlamaOracleTests
         string modules = Path.Combine(HadalProcess.Root, "artifacts", "oracles", "llama", "node_modules");
         Assert.True(Directory.Exists(modules), $"{modules} is missing. Run ./test.sh, or tests/oracles/llama/install.sh, which installs llama.cpp.");
         File.WriteAllText(scratch["request.json"], $$"""{"modules":{{Json(modules)}},"model":{{Json(scratch["model.gguf"])}},"prompts":[{{string.Join(',', prompts.Select(p => $"[{string.Join(',', p)}]"))}}],"count":{{NewTokens}}}""");
-        var start = new ProcessStartInfo("node", [Path.Combine(HadalProcess.Root, "tests", "oracles", "llama", "greedy.js"), scratch["request.json"]]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo("node", [Path.Combine(HadalProcess.Root, "tests", "oracles", "llama", "greedy.js"), scratch["request.json"]]) { UseShellExecute = false, RedirectStandardOutput = true, RedirectStandardError = true };
         using Process process = Process.Start(start)!;
         Task<string> errors = process.StandardError.ReadToEndAsync();
         string output = process.StandardOutput.ReadToEnd();

@@ -16,6 +16,7 @@ public static class ModelPresets
         {
             case "tiny": return Tiny(vocabulary);
             case "nano": return Nano(vocabulary);
+            case "wide": return Wide(vocabulary);
             default:
                 Throw.Configuration("model.preset", $"'{name}'", $"one of {string.Join(", ", Names)}");
                 return null!;
@@ -36,6 +37,14 @@ public static class ModelPresets
         HiddenSize = 128, Layers = 4, FirstDenseLayers = 1, IntermediateSize = 352, Heads = 4, QueryLoraRank = 64, KeyValueLoraRank = 48,
         NopeHeadDim = 32, RopeHeadDim = 16, ValueHeadDim = 32, RoutedExperts = 8, ExpertsPerToken = 2, ExpertGroups = 4, TopGroups = 2, SharedExperts = 1,
         MoeIntermediateSize = 96, MaxPositionEmbeddings = 1024,
+    };
+
+    /// <summary>For experiments on scales, not listed: rows of four tiles of 128 where <c>nano</c> has one.</summary>
+    static ModelConfiguration Wide(int vocabulary) => Common(vocabulary) with
+    {
+        HiddenSize = 512, Layers = 2, FirstDenseLayers = 1, IntermediateSize = 640, Heads = 4, QueryLoraRank = 128, KeyValueLoraRank = 96,
+        NopeHeadDim = 32, RopeHeadDim = 16, ValueHeadDim = 32, RoutedExperts = 4, ExpertsPerToken = 2, ExpertGroups = 2, TopGroups = 1, SharedExperts = 1,
+        MoeIntermediateSize = 256, MaxPositionEmbeddings = 256,
     };
 
     static ModelConfiguration Common(int vocabulary) => new()

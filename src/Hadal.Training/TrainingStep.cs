@@ -76,6 +76,9 @@ public sealed partial class TrainingStep : IDisposable
         }
     }
 
+    /// <summary>Changes the gradient of the global batch (flat) before it is clipped; for experiments.</summary>
+    internal Action<Tensor>? GradientFilter { get; set; }
+
     /// <summary>Bytes of records, temporaries and gradients.</summary>
     public long ReservedBytes => _chunk.ReservedBytes + (_gradients.Buffers * _model.Parameters.Length * _model.DType.Size());
 
@@ -130,6 +133,7 @@ public sealed partial class TrainingStep : IDisposable
 
         // 3. Clip and update.
         Tensor gradient = _gradients.Total(ops);
+        GradientFilter?.Invoke(gradient);
         double norm = _optimizer.GradientNorm(ops, gradient);
         if (!double.IsFinite(norm)) ThrowGradient(settings, weights, firstMicroBatch, gradient, norm);
         recorder?.Gradient(gradient);

@@ -1,3 +1,4 @@
+using Hadal.Training.Experiments;
 using Hadal.Training.Running;
 #if PLOTS
 using ScottPlot;
@@ -50,29 +51,30 @@ static class Curve
 #endif
     }
 
-    /// <summary>Draws one line a series over steps 1, 2, …; false as <see cref="TryDraw(MetricsHistory, string, string)"/>.</summary>
-    public static bool TryDraw(IReadOnlyList<(string Name, double[] Values)> series, string title, string path)
+    /// <summary>Draws the lines of an experiment; false as <see cref="TryDraw(MetricsHistory, string, string)"/>.</summary>
+    public static bool TryDraw(ExperimentReport report, string path)
     {
-        if (series.Count == 0 || series[0].Values.Length < 2) return false;
+        IReadOnlyList<ReportSeries> series = report.Series;
+        if (series.Count == 0 || series[0].Y.Length < 2) return false;
 #if PLOTS
         using var plot = new Plot();
-        string[] colors = ["#0b6e99", "#c2410c", "#4d7c0f", "#7e22ce", "#9aa5b1", "#b45309", "#be123c"];
+        string[] colors = ["#0b6e99", "#c2410c", "#4d7c0f", "#7e22ce", "#9aa5b1", "#b45309", "#be123c", "#0f766e", "#1d4ed8", "#a16207"];
         for (int i = 0; i < series.Count; i++)
         {
-            Scatter line = plot.Add.ScatterLine([.. Enumerable.Range(1, series[i].Values.Length).Select(x => (double)x)], series[i].Values, Color.FromHex(colors[i % colors.Length]));
+            Scatter line = plot.Add.ScatterLine(series[i].X, series[i].Y, Color.FromHex(colors[i % colors.Length]));
             line.LegendText = series[i].Name;
             line.LineWidth = 1.5f;
         }
 
-        plot.Title(title);
-        plot.XLabel("step");
-        plot.YLabel("nats per token");
+        plot.Title(report.Results.Count > 0 ? $"{report.Name}: smoothed training loss" : report.Name);
+        plot.XLabel(report.Axes.X);
+        plot.YLabel(report.Axes.Y);
         plot.Grid.MajorLineColor = Color.FromHex("#e5e7eb");
-        plot.ShowLegend(Alignment.UpperRight);
+        plot.ShowLegend(report.Results.Count > 0 ? Alignment.UpperRight : Alignment.UpperLeft);
         plot.SavePng(path, 900, 500);
         return true;
 #else
-        _ = (title, path);
+        _ = path;
         return false;
 #endif
     }

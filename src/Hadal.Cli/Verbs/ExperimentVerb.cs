@@ -13,70 +13,121 @@ namespace Hadal.Cli.Verbs;
 /// <summary><c>hadal experiment NAME</c>: a question of the report, asked of a small model.</summary>
 static class ExperimentVerb
 {
+    const string Findings = "## What it shows";
+
+    static readonly string[] s_names = [.. Experiment.All.Select(e => e.Name), PromotionExperiment.Name];
+
     public static Verb Create(Context context)
     {
-        string names = string.Join(", ", Experiment.All.Select(e => e.Name));
+        string names = string.Join(", ", s_names);
         var name = new Argument<string?>("NAME") { Description = $"One of {names}; left out, they are listed.", Arity = ArgumentArity.ZeroOrOne };
         Option<int> steps = Options.Integer("--steps", "Steps of each variant, of 512 tokens.", 300, 2, 1_000_000);
         Option<ulong> seed = Options.Seed(1);
-        Option<string?> output = Options.Text("--out", "FILE.md", "Write a page with question, command, machine and table there, and the curves as a PNG beside it.");
+        Option<int?> seeds = Options.OptionalInteger("--seeds", "Run all variants with so many seeds, from --seed on. [default: 1; 3 for fp8-loss and block-gradients]", 1, 1000);
+        Option<string?> output = Options.Text("--out", "FILE.md", "Write a page with question, command, machine and table there, the curves as a PNG and everything measured as JSON beside it; with FILE.json the JSON alone.");
+        var from = new Option<string[]>("--from") { Description = "Run nothing: make the page from JSON files of earlier runs, put together (other seeds, say).", HelpName = "FILE.json", AllowMultipleArgumentsPerToken = true };
         Option<string> backend = Options.Backend();
         var verb = new Verb("experiment", "Asks a question of the report of a model that trains in minutes on two cores: what changes when one thing is changed?",
-            "hadal experiment", "hadal experiment precision --steps 300 --out docs/experiments/precision.md")
+            "hadal experiment", "hadal experiment precision --steps 300 --out docs/experiments/precision.md", "hadal experiment fp8-loss --from seed1.json seed2.json --out fp8-loss.md")
         {
-            name, steps, seed, output, backend,
+            name, steps, seed, seeds, output, from, backend,
         };
         verb.SetAction(line =>
         {
             if (line.GetValue(name) is not string chosen)
             {
-                foreach (Experiment each in Experiment.All) context.Terminal.Output.WriteLine($"{each.Name,-12} {each.Question}");
+                foreach (string each in s_names) context.Terminal.Output.WriteLine($"{each,-16} {Question(each)}");
                 return ExitCode.Fine;
             }
 
-            Experiment experiment = Experiment.All.FirstOrDefault(e => string.Equals(e.Name, chosen, StringComparison.Ordinal))
-                ?? throw CommandError.WrongUse($"There is no experiment '{chosen}'.", names, "hadal experiment lists them with their questions");
-            using IBackend device = Backends.Create(line.GetRequiredValue(backend), context);
-            RunConfiguration run = Experiment.Base(line.GetValue(steps), line.GetValue(seed));
-            IReadOnlyList<VariantResult> results = ExperimentRun.Run(experiment, run, device, new Told(context.Terminal.Error), cancel: context.Cancellation);
-            string[] table = Table(results);
-            foreach (string row in table) context.Terminal.Output.WriteLine(row);
-            if (line.GetValue(output) is string path) Write(path, experiment, run, device, results, table);
+            if (Array.IndexOf(s_names, chosen) < 0) throw CommandError.WrongUse($"There is no experiment '{chosen}'.", names, "hadal experiment lists them with their questions");
+            string[] files = line.GetValue(from) ?? [];
+            ExperimentReport report;
+            if (files.Length > 0)
+            {
+                report = Read(files, chosen);
+            }
+            else
+            {
+                using IBackend device = Backends.Create(line.GetRequiredValue(backend), context);
+                report = Run(chosen, line.GetValue(steps), line.GetValue(seed), line.GetValue(seeds), device, context);
+            }
+
+            context.Terminal.Output.Write(report.TableText());
+            if (line.GetValue(output) is string path) Write(path, report);
             return ExitCode.Fine;
         });
         return verb;
     }
 
-    static string[] Table(IReadOnlyList<VariantResult> results)
+    static string Question(string name) => Experiment.All.FirstOrDefault(e => string.Equals(e.Name, name, StringComparison.Ordinal))?.Question ?? PromotionExperiment.Question;
+
+    static ExperimentReport Run(string name, int steps, ulong firstSeed, int? givenSeeds, IBackend device, Context context)
     {
-        bool averages = results.Any(r => !double.IsNaN(r.EmaBitsPerByte));
-        VariantResult first = results[0];
-        return
-        [
-            $"| variant | final loss, nats | against {first.Name} | mean distance of the curves | held out, bits per byte |{(averages ? " held out, average |" : "")} MaxVio | seconds |",
-            $"|---|---|---|---|---|{(averages ? "---|" : "")}---|---|",
-            .. results.Select(r => string.Create(CultureInfo.InvariantCulture,
-                $"| {r.Name} | {r.FinalLoss:F4} | {100 * ((r.FinalLoss / first.FinalLoss) - 1):+0.00;-0.00;0.00} % | {100 * r.MeanDistance(first):F2} % | {r.BitsPerByte:F4} |{(averages ? $" {r.EmaBitsPerByte.ToString("F4", CultureInfo.InvariantCulture)} |" : "")} {r.MaxViolation:F2} | {r.Seconds:F0} |")),
-        ];
+        var report = new ExperimentReport
+        {
+            Name = name, Date = DateTime.UtcNow.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture), Setting = PromotionExperiment.Setting,
+            Machine = $"{Machine.OperatingSystem}, {Machine.Processors} processors, {device.Name} ({device.Description})", Command = $"hadal experiment {name} --seed {firstSeed}",
+        };
+        if (Experiment.All.FirstOrDefault(e => string.Equals(e.Name, name, StringComparison.Ordinal)) is not { } experiment)
+        {
+            (IReadOnlyList<string[]> rows, IReadOnlyList<ReportSeries> lines) = PromotionExperiment.Run(device, firstSeed, context.Terminal.Error.WriteLine, context.Cancellation);
+            return report with { Rows = rows, Lines = lines, Axes = ("depth of the product", "error, %") };
+        }
+
+        int count = givenSeeds ?? experiment.Seeds;
+        var results = new List<VariantResult>();
+        RunConfiguration run = Experiment.Base(steps, firstSeed);
+        for (int i = 0; i < count; i++)
+        {
+            ulong seed = firstSeed + (ulong)i;
+            if (count > 1) context.Terminal.Error.WriteLine($"seed {seed}");
+            results.AddRange(ExperimentRun.Run(experiment, run with { Seed = seed }, device, new Told(context.Terminal.Error), cancel: context.Cancellation));
+        }
+
+        string preset = experiment.Variants(run)[0].Run.Model.Preset!;
+        return report with
+        {
+            Results = results, Command = $"hadal experiment {name} --steps {steps} --seed {firstSeed}" + (count > 1 ? $" --seeds {count}" : ""),
+            Setting = $"The `{preset}` shape with a vocabulary of {run.Tokenizer.Vocabulary}, {run.Batch.Rows} rows of {run.Data.SequenceLength} tokens a step of the bundled novels, for all variants with the same seed the same order. "
+                + "The loss is smoothed with weight 0.9 on the past; the final loss is its mean over the last tenth of the steps, the distance its mean relative difference over the second half.",
+        };
     }
 
-    static void Write(string path, Experiment experiment, RunConfiguration run, IBackend device, IReadOnlyList<VariantResult> results, string[] table)
+    static ExperimentReport Read(string[] files, string name)
+    {
+        try
+        {
+            ExperimentReport report = ExperimentReport.Merge([.. files.Select(ExperimentReport.Load)]);
+            if (string.Equals(report.Name, name, StringComparison.Ordinal)) return report;
+            throw CommandError.Failed($"The files are results of '{report.Name}'.", $"results of '{name}'", $"hadal experiment {report.Name} --from …");
+        }
+        catch (Exception exception) when (exception is ArgumentException or IOException or UnauthorizedAccessException)
+        {
+            throw CommandError.Failed(exception.Message, "JSON files that hadal experiment --out wrote", "check the paths given to --from");
+        }
+    }
+
+    static void Write(string path, ExperimentReport report)
     {
         string full = Path.GetFullPath(path), picture = Path.ChangeExtension(full, ".png");
         Directory.CreateDirectory(Path.GetDirectoryName(full)!);
-        bool drawn = Curve.TryDraw([.. results.Select(r => (r.Name, r.SmoothedLosses()))], $"{experiment.Name}: smoothed training loss", picture);
-        File.WriteAllText(full, string.Create(CultureInfo.InvariantCulture, $"""
-            # Experiment: {experiment.Name}
+        File.WriteAllText(Path.ChangeExtension(full, ".json"), report.ToJson() + "\n");
+        if (full.EndsWith(".json", StringComparison.OrdinalIgnoreCase)) return;
+        bool drawn = Curve.TryDraw(report, picture), errors = report.Results.GroupBy(r => r.Name, StringComparer.Ordinal).Any(g => g.Count() > 1);
 
-            {experiment.Question}
+        // What somebody wrote below the figures stays.
+        string old = File.Exists(full) ? File.ReadAllText(full) : "", findings = old.Contains(Findings, StringComparison.Ordinal) ? "\n" + old[old.IndexOf(Findings, StringComparison.Ordinal)..].TrimEnd() + "\n" : "";
+        File.WriteAllText(full, $"""
+            # Experiment: {report.Name}
 
-            Run: `hadal experiment {experiment.Name} --steps {run.Budget.Steps} --seed {run.Seed}`, {DateTime.UtcNow:yyyy-MM-dd}, {Machine.OperatingSystem}, {Machine.Processors} processors, {device.Name}
-            ({device.Description}). The `nano` shape with a vocabulary of {run.Tokenizer.Vocabulary}, {run.Batch.Rows} rows of {run.Data.SequenceLength} tokens a step of the bundled novels, the same seed and order for all
-            variants. The loss is smoothed with weight 0.9 on the past; the final loss is its mean over the last tenth of the steps, the distance its mean relative difference over the second half.
+            {Question(report.Name)}
 
-            {string.Join('\n', table)}
-            {(drawn ? $"\n![Smoothed training loss]({Path.GetFileName(picture)})\n" : "")}
-            """).ReplaceLineEndings("\n"));
+            Run: `{report.Command}`, {report.Date}, {report.Machine}. {report.Setting}{(errors ? " Means over the seeds, ± their standard errors." : "")}
+
+            {report.TableText().TrimEnd()}
+            {(drawn ? $"\n![{report.Axes.Y}]({Path.GetFileName(picture)})\n" : "")}{findings}
+            """.ReplaceLineEndings("\n").TrimEnd() + "\n");
     }
 
     /// <summary>One line a stage.</summary>

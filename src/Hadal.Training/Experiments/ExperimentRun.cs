@@ -17,6 +17,9 @@ namespace Hadal.Training.Experiments;
 /// <param name="Seconds">Seconds of training.</param>
 public sealed record VariantResult(string Name, double[] Losses, double MaxViolation, double BitsPerByte, double EmaBitsPerByte, double Seconds)
 {
+    /// <summary>Seed of the run.</summary>
+    public ulong Seed { get; init; }
+
     /// <summary>The loss smoothed with weight 0.9 on the past, as the report smooths [V3 appendix B.1].</summary>
     public double[] SmoothedLosses()
     {
@@ -76,6 +79,9 @@ public static class ExperimentRun
         var optimizer = new AdamWOptimizer(backend, model.Parameters, new AdamWParameters(o.Beta1, o.Beta2, o.Epsilon, o.WeightDecay), o.Clip, variant.Moments);
         using var step = new TrainingStep(run, model, new PackedDataLoader(data.Rows, run.Seed), optimizer) { Tokenizer = data.Tokenizer };
         using WeightAverage? average = variant.EmaDecay > 0 ? new WeightAverage(checked((int)model.Parameters.Length), variant.EmaDecay) : null;
+        OutlierInjection? outliers = variant.Outliers is OutlierSchedule schedule ? new OutlierInjection(model, schedule) : null;
+        if (outliers is not null) step.GradientFilter = outliers.Freeze;
+        if (variant.Nudged) Nudge(model);
         double[] losses = new double[steps];
         double violations = 0;
         var clock = Stopwatch.StartNew();
@@ -83,12 +89,14 @@ public static class ExperimentRun
         {
             cancel.ThrowIfCancellationRequested();
             var settings = new StepSettings(s, run.Batch.MicroBatches, run.LearningRate.At(s, steps), run.MtpLambda.At(s, steps), run.BiasSpeed.At(s, steps));
+            outliers?.Prepare(s);
             StepResult result = step.Run(settings, (s - 1) * run.Batch.MicroBatches);
             losses[s - 1] = result.Loss;
             if (s > steps / 2) violations += result.MaxViolation;
             average?.Update(backend.Operations, model.Parameters.Values);
         }
 
+        outliers?.Prepare(0);
         double seconds = clock.Elapsed.TotalSeconds, ema = double.NaN, bits = Score(model, run, data, cancel);
         if (average is not null)
         {
@@ -97,7 +105,15 @@ public static class ExperimentRun
             ema = Score(model, run, data, cancel);
         }
 
-        return new VariantResult(variant.Name, losses, violations / Math.Max(1, steps - (steps / 2)), bits, ema, seconds);
+        return new VariantResult(variant.Name, losses, violations / Math.Max(1, steps - (steps / 2)), bits, ema, seconds) { Seed = run.Seed };
+    }
+
+    /// <summary>Every weight becomes its neighbour.</summary>
+    static void Nudge(Transformer model)
+    {
+        foreach (ref float value in model.Parameters.Values.AsSpan<float>())
+            if (value != 0) value = MathF.BitIncrement(value);
+        model.Refresh();
     }
 
     static double Score(Transformer model, RunConfiguration run, PreparedRun data, CancellationToken cancel)

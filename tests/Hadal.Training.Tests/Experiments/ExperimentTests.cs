@@ -41,4 +41,59 @@ public sealed class ExperimentTests
         Assert.Equal(1.1, result.SmoothedLosses()[1], 12);
         Assert.Equal(2 - Math.Pow(0.9, 9), result.FinalLoss, 12);
     }
+
+    [Fact]
+    public void Outliers_change_no_bit_of_bf16_and_spoil_one_scale_a_tensor()
+    {
+        using var folder = new TemporaryFolder();
+        using IBackend backend = TinyRuns.Backend("cpu");
+        RunConfiguration run = Small(folder) with { Model = new ModelChoice { Preset = "wide", InitialDeviation = 0.02 } };
+        VariantResult Train(string recipe, int exponent, int period)
+        {
+            var experiment = new Experiment("one", "", r => [new(recipe, r with { Recipe = recipe }, Outliers: new OutlierSchedule(5, exponent, period))]);
+            return ExperimentRun.Run(experiment, run, backend, new Recorder())[0];
+        }
+
+        VariantResult plain = Train("bf16", 0, 0);
+        Assert.Equal(plain.Losses, Train("bf16", 15, 0).Losses);
+        Assert.Equal(plain.Losses, Train("bf16", 15, 2).Losses);
+        Assert.Equal(plain.BitsPerByte, Train("bf16", 15, 2).BitsPerByte);
+        double Distance(string recipe) => Math.Abs(Train(recipe, 15, 0).Losses[^1] - Train(recipe, 0, 0).Losses[^1]);
+
+
+        // Of four tiles of a row one has the outlier; one scale a tensor loses all four.
+        (double tiles, double whole) = (Distance("fp8"), Distance("fp8-per-tensor"));
+        Assert.True(whole > 1.3 * tiles, $"tiles moved by {tiles}, one scale by {whole}");
+    }
+
+    [Fact]
+    public void A_report_comes_back_from_its_file_and_seeds_are_put_together()
+    {
+        using var folder = new TemporaryFolder();
+        ExperimentReport Report(ulong seed, double loss) => new()
+        {
+            Name = "x", Command = $"hadal experiment x --seed {seed}", Date = "2026-01-02", Machine = "one", Setting = "small.",
+            Results = [new("a", [2, 2, 2], 0.5, 1.5, double.NaN, 3) { Seed = seed }, new("b", [loss, loss, loss], double.NaN, 1.25, double.NaN, 4) { Seed = seed }],
+        };
+        File.WriteAllText(folder.File("1.json"), Report(1, 2.02).ToJson());
+        File.WriteAllText(folder.File("2.json"), Report(2, 2.06).ToJson());
+        ExperimentReport merged = ExperimentReport.Merge([ExperimentReport.Load(folder.File("1.json")), ExperimentReport.Load(folder.File("2.json"))]);
+        Assert.Equal(4, merged.Results.Count);
+        Assert.Equal("+2.00 ± 1.00 %", merged.Table[2][2]);
+        Assert.Equal(2.04, merged.Series[1].Y[2], 12);
+        Assert.Equal(Report(1, 2.02).ToJson(), ExperimentReport.Load(folder.File("1.json")).ToJson());
+        Assert.Throws<ArgumentException>(() => ExperimentReport.Merge([merged, merged with { Name = "y" }]));
+        File.WriteAllText(folder.File("3.json"), "{}");
+        Assert.Throws<ArgumentException>(() => ExperimentReport.Load(folder.File("3.json")));
+    }
+
+    [Fact]
+    [Implements("V3 §3.3.2", "Without promotion a product of depth 4096 errs by percents, with promotion every 128 by less than a thousandth")]
+    public void Products_err_more_the_deeper_they_are_unless_they_are_promoted()
+    {
+        (double shallow, _) = PromotionExperiment.Products(128, positive: true, 1);
+        (double deep, double promoted) = PromotionExperiment.Products(4096, positive: true, 1);
+        Assert.InRange(deep, Math.Max(0.01, 4 * shallow), 0.2);
+        Assert.InRange(promoted, 0, 0.002);
+    }
 }

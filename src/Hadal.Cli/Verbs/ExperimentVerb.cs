@@ -118,6 +118,8 @@ static class ExperimentVerb
 
         // What somebody wrote below the figures stays.
         string old = File.Exists(full) ? File.ReadAllText(full) : "", findings = old.Contains(Findings, StringComparison.Ordinal) ? "\n" + old[old.IndexOf(Findings, StringComparison.Ordinal)..].TrimEnd() + "\n" : "";
+        string recording = report.RecordingText();
+        if (recording.Length > 0) recording = $"\n## What the flight recorder saw\nSeed {report.Results[0].Seed}, every 25th step.\n\n{recording}";
         File.WriteAllText(full, $"""
             # Experiment: {report.Name}
 
@@ -126,7 +128,7 @@ static class ExperimentVerb
             Run: `{report.Command}`, {report.Date}, {report.Machine}. {report.Setting}{(errors ? " Means over the seeds, ± their standard errors." : "")}
 
             {report.TableText().TrimEnd()}
-            {(drawn ? $"\n![{report.Axes.Y}]({Path.GetFileName(picture)})\n" : "")}{findings}
+            {(drawn ? $"\n![{report.Axes.Y}]({Path.GetFileName(picture)})\n" : "")}{recording}{findings}
             """.ReplaceLineEndings("\n").TrimEnd() + "\n");
     }
 

@@ -10,7 +10,8 @@ namespace Hadal.Training.Experiments;
 /// <param name="EmaDecay">Decay of a moving average of the weights that is scored beside the final ones; 0 for none.</param>
 /// <param name="Outliers">Activations that are made large; null for none.</param>
 /// <param name="Nudged">Initial weights are changed in their last bit: how far such a run goes from its twin is what any change of rounding does.</param>
-public sealed record ExperimentVariant(string Name, RunConfiguration Run, DType Moments = DType.BF16, double EmaDecay = 0, OutlierSchedule? Outliers = null, bool Nudged = false);
+/// <param name="Recorded">A flight recorder looks at every 25th step.</param>
+public sealed record ExperimentVariant(string Name, RunConfiguration Run, DType Moments = DType.BF16, double EmaDecay = 0, OutlierSchedule? Outliers = null, bool Nudged = false, bool Recorded = false);
 
 /// <summary>
 /// A question of the report, asked of a model small enough for two cores and a few minutes: variants that differ in one thing, with the same text, seed, order and number of
@@ -35,7 +36,7 @@ public sealed record Experiment(string Name, string Question, Func<RunConfigurat
             run => [new("bf16", run with { Recipe = "bf16" }), new("fp8", run with { Recipe = "fp8" }), new("bf16, nudged", run with { Recipe = "bf16" }, Nudged: true)], Seeds: 3),
         new("block-gradients", "Blocks of 128x128 for the gradients in the input-gradient products, instead of tiles of 1x128. The report saw a 16B model diverge after 300B tokens and suspects gradients that are large for "
             + "single tokens (V3 appendix B.2).",
-            run => [.. new[] { "bf16", "fp8", "fp8-block-gradients" }.Select(r => new ExperimentVariant(r, run with { Recipe = r }))], Seeds: 3),
+            run => [.. new[] { "bf16", "fp8", "fp8-block-gradients" }.Select(r => new ExperimentVariant(r, run with { Recipe = r }, Recorded: true))], Seeds: 3),
         new("scaling", "Scales of tiles and blocks against one scale a tensor, current or delayed, without outliers and with: one channel of every norm's output is 2^15 times as large and the weights that read it 2^15 "
             + "times as small, so the model computes the same (that channel is not trained, in any variant); always, or in every 25th step. The report scales tiles because one outlier takes the range of a whole tensor, and "
             + "calls delayed scales a practice of frameworks (V3 §3.3.2).",

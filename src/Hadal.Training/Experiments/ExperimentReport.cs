@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
+using Hadal.Training.Recording;
 
 namespace Hadal.Training.Experiments;
 
@@ -73,6 +74,13 @@ public sealed record ExperimentReport
         return text.ToString();
     }
 
+    /// <summary>What the flight recorder saw with the first seed, as Markdown; empty without one.</summary>
+    public string RecordingText()
+    {
+        string[] rows = [.. Results.Where(r => r.Seed == Results[0].Seed).SelectMany(r => r.Recording)];
+        return rows.Length == 0 ? "" : string.Join('\n', RecordingSummary.MarkdownHeader.Concat(rows)) + "\n";
+    }
+
     /// <summary>Puts runs of the same experiment together, for example of other seeds.</summary>
     /// <exception cref="ArgumentException">They are of different experiments.</exception>
     public static ExperimentReport Merge(IReadOnlyList<ExperimentReport> reports)
@@ -124,6 +132,9 @@ public sealed record ExperimentReport
             WriteNumber(json, "bits_per_byte", result.BitsPerByte);
             WriteNumber(json, "ema_bits_per_byte", result.EmaBitsPerByte);
             WriteNumber(json, "seconds", result.Seconds);
+            json.WriteStartArray("recording");
+            foreach (string row in result.Recording) json.WriteStringValue(row);
+            json.WriteEndArray();
             json.WriteEndObject();
         }
 
@@ -187,7 +198,7 @@ public sealed record ExperimentReport
                 Results =
                 [
                     .. root.GetProperty("results").EnumerateArray().Select(r => new VariantResult(Text(r, "variant"), Numbers(r, "losses"), Number(r, "max_violation"), Number(r, "bits_per_byte"),
-                        Number(r, "ema_bits_per_byte"), Number(r, "seconds")) { Seed = r.GetProperty("seed").GetUInt64() }),
+                        Number(r, "ema_bits_per_byte"), Number(r, "seconds")) { Seed = r.GetProperty("seed").GetUInt64(), Recording = [.. r.GetProperty("recording").EnumerateArray().Select(c => c.GetString() ?? "")] }),
                 ],
                 Rows = [.. root.GetProperty("rows").EnumerateArray().Select(r => r.EnumerateArray().Select(c => c.GetString() ?? "").ToArray())],
                 Lines = [.. root.GetProperty("lines").EnumerateArray().Select(l => new ReportSeries(Text(l, "name"), Numbers(l, "x"), Numbers(l, "y")))],

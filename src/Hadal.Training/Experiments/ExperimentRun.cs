@@ -4,6 +4,7 @@ using Hadal.Tensors;
 using Hadal.Tensors.Operations;
 using Hadal.Training.Data;
 using Hadal.Training.Optimization;
+using Hadal.Training.Recording;
 using Hadal.Training.Running;
 
 namespace Hadal.Training.Experiments;
@@ -19,6 +20,9 @@ public sealed record VariantResult(string Name, double[] Losses, double MaxViola
 {
     /// <summary>Seed of the run.</summary>
     public ulong Seed { get; init; }
+
+    /// <summary>What the flight recorder saw, as rows of Markdown below <see cref="RecordingSummary.MarkdownHeader"/>; empty without one.</summary>
+    public IReadOnlyList<string> Recording { get; init; } = [];
 
     /// <summary>The loss smoothed with weight 0.9 on the past, as the report smooths [V3 appendix B.1].</summary>
     public double[] SmoothedLosses()
@@ -45,6 +49,7 @@ public sealed record VariantResult(string Name, double[] Losses, double MaxViola
 public static class ExperimentRun
 {
     const long HeldOutBytes = 20_000;
+    const int RecordedEvery = 25;
 
     /// <summary>Runs all variants.</summary>
     /// <param name="experiment">The experiment.</param>
@@ -82,6 +87,8 @@ public static class ExperimentRun
         OutlierInjection? outliers = variant.Outliers is OutlierSchedule schedule ? new OutlierInjection(model, schedule) : null;
         if (outliers is not null) step.GradientFilter = outliers.Freeze;
         if (variant.Nudged) Nudge(model);
+        FlightRecorder? recorder = variant.Recorded ? new FlightRecorder(model, RecordedEvery) : null;
+        step.Recorder = recorder;
         double[] losses = new double[steps];
         double violations = 0;
         var clock = Stopwatch.StartNew();
@@ -105,7 +112,7 @@ public static class ExperimentRun
             ema = Score(model, run, data, cancel);
         }
 
-        return new VariantResult(variant.Name, losses, violations / Math.Max(1, steps - (steps / 2)), bits, ema, seconds) { Seed = run.Seed };
+        return new VariantResult(variant.Name, losses, violations / Math.Max(1, steps - (steps / 2)), bits, ema, seconds) { Seed = run.Seed, Recording = [.. recorder?.Summary.MarkdownRows(variant.Name) ?? []] };
     }
 
     /// <summary>Every weight becomes its neighbour.</summary>

@@ -19,6 +19,9 @@ static class CommandLine
             EvalVerb.Create(context),
             ChatVerb.Create(context),
             GenerateVerb.Create(context),
+#if SERVER
+            ServeVerb.Create(context),
+#endif
             InspectVerb.Create(context),
             TokenizerVerb.Create(context),
             ConvertVerb.Create(context),

@@ -82,6 +82,22 @@ public sealed class FillInTheMiddle
         return rearrange;
     }
 
+    /// <summary>What a model is given to write the middle between two texts: beginning of sentence, <c>fim_begin</c> prefix <c>fim_hole</c> suffix <c>fim_end</c>.</summary>
+    /// <param name="tokenizer">A tokenizer with DeepSeek's control tokens.</param>
+    /// <param name="prefix">Text before; control tokens spelled in it are ordinary text.</param>
+    /// <param name="suffix">Text after.</param>
+    /// <exception cref="InvalidOperationException">The tokenizer lacks a control token.</exception>
+    public static List<int> Prompt(Tokenizer tokenizer, string prefix, string suffix)
+    {
+        ArgumentNullException.ThrowIfNull(tokenizer);
+        var ids = new List<int> { tokenizer.RequireId(SpecialTokens.BeginOfSentence), tokenizer.RequireId(SpecialTokens.FimBegin) };
+        tokenizer.Encode(prefix, ids);
+        ids.Add(tokenizer.RequireId(SpecialTokens.FimHole));
+        tokenizer.Encode(suffix, ids);
+        ids.Add(tokenizer.RequireId(SpecialTokens.FimEnd));
+        return ids;
+    }
+
     /// <summary>A position from 0 to <paramref name="scalars"/> inclusive.</summary>
     static int Position(ulong random, int scalars) => (int)Math.BigMul(random, (ulong)scalars + 1, out _);
 }

@@ -54,6 +54,7 @@ sealed partial class ApiErrorMiddleware(RequestDelegate next, ILogger<ApiErrorMi
         ApiException known => known.Error,
         EngineBusyException busy => ApiError.TooMany($"{busy.Message} You would be number {busy.PlaceInLine} in line.", "engine_overloaded", busy.ExpectedWait),
         BadHttpRequestException bad => ApiError.OfStatus(bad.StatusCode, bad.Message),
+        ObjectDisposedException => ApiError.Unavailable("The server is shutting down; the request was given up.", TimeSpan.FromSeconds(10)),
         ArgumentException impossible => ApiError.BadRequest(WithoutParameterName(impossible)),
         _ => ApiError.Internal("The server failed while it worked on this request; its log says more. Trying again may help."),
     };

@@ -1,6 +1,7 @@
 using Hadal.Server.Api;
 using Hadal.Server.Conversations;
 using Hadal.Server.Keys;
+using Hadal.Server.Metrics;
 using Hadal.Server.Web;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
@@ -49,6 +50,8 @@ public static class HadalServer
         services.AddRouting();
         services.AddAuthorization();
         KeyServices.Add(services, options);
+        ApiEndpoints.AddServices(services);
+        Telemetry.AddServices(services);
         services.AddSingleton(new ChatEngines(options.Plain, options.Thinking));
         ChatApplication.AddServices(services, new ChatOptions { Home = options.Home, DatabaseConnection = options.Database, Mail = options.Mail, AddressLimits = options.AddressLimits });
     }
@@ -60,7 +63,10 @@ public static class HadalServer
         app.UseMiddleware<ApiErrorMiddleware>();
         ChatApplication.Use(app);
         app.UseAuthorization();
+        app.UseMiddleware<ApiGateMiddleware>();
         HealthEndpoints.Map(app);
+        ApiEndpoints.Map(app);
+        Telemetry.Map(app);
         ChatApplication.Map(app);
     }
 

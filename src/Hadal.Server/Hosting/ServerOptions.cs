@@ -46,9 +46,6 @@ public sealed record ServerOptions
     /// <summary>Where <c>hadal serve</c> listens when nothing is said.</summary>
     public const string DefaultUrl = "http://127.0.0.1:8080";
 
-    /// <summary>The connection string in use.</summary>
-    public string ConnectionString => Database ?? $"Data Source={Path.Combine(Home, "hadal.db")}";
-
     /// <summary>Whether every address is of this machine alone.</summary>
     public bool IsLoopback => Urls.All(url => BindingAddress.Parse(url).IsLoopback);
 

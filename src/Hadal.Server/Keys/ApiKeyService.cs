@@ -57,6 +57,14 @@ public sealed class ApiKeyService
     /// <returns>False when this person has no such key in force.</returns>
     public Task<bool> RevokeAsync(Guid? personId, Guid id, CancellationToken cancellationToken = default) => _store.RevokeAsync(personId, id, _time.GetUtcNow(), cancellationToken);
 
+    /// <summary>Makes a key for a host that has none: no HADAL_API_KEY, and none in force in the store.</summary>
+    /// <returns>The new key's text; null when there was one.</returns>
+    public async Task<string?> EnsureHostKeyAsync(CancellationToken cancellationToken = default)
+    {
+        if (_hostHash is not null || (await ListAsync(null, cancellationToken)).Any(key => key.Revoked is null)) return null;
+        return (await MakeAsync(null, "made at the first start", cancellationToken: cancellationToken)).Secret;
+    }
+
     /// <summary>Finds whose key a text is; null when it is nobody's or was revoked.</summary>
     public async Task<ApiCaller?> RecognizeAsync(string text, CancellationToken cancellationToken)
     {

@@ -11,7 +11,7 @@ static class KeyServices
 {
     public static void Add(IServiceCollection services, ServerOptions options)
     {
-        services.TryAddSingleton<IApiKeyStore, MemoryApiKeyStore>();
+        services.TryAddSingleton<IApiKeyStore, DatabaseApiKeyStore>();
         services.AddSingleton<KeyLimiter>();
         services.AddSingleton(provider => new ApiKeyService(provider.GetRequiredService<IApiKeyStore>(), options.Time, options.ApiKey));
         services.AddAuthentication().AddScheme<AuthenticationSchemeOptions, ApiKeyAuthentication>(ApiKeyAuthentication.SchemeName, null);

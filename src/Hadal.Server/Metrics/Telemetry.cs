@@ -1,0 +1,36 @@
+using Hadal.Server.Api;
+using Hadal.Server.Keys;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Routing;
+using Microsoft.Extensions.DependencyInjection;
+using OpenTelemetry.Metrics;
+using OpenTelemetry.Trace;
+
+namespace Hadal.Server.Metrics;
+
+/// <summary>OpenTelemetry: <c>/metrics</c> for Prometheus, which asks for a key as the API does; metrics and traces to a collector when OTEL_EXPORTER_OTLP_ENDPOINT names one.</summary>
+static class Telemetry
+{
+    public static void AddServices(IServiceCollection services)
+    {
+        services.AddSingleton<ServerMetrics>();
+        bool exports = !string.IsNullOrEmpty(Environment.GetEnvironmentVariable("OTEL_EXPORTER_OTLP_ENDPOINT"));
+        services.AddOpenTelemetry()
+            .WithMetrics(metrics =>
+            {
+                metrics.AddMeter(ServerMetrics.Name).AddAspNetCoreInstrumentation().AddPrometheusExporter();
+                if (exports) metrics.AddOtlpExporter();
+            })
+            .WithTracing(traces =>
+            {
+                traces.AddSource(ServerMetrics.Name).AddAspNetCoreInstrumentation();
+                if (exports) traces.AddOtlpExporter();
+            });
+    }
+
+    public static void Map(IEndpointRouteBuilder routes)
+    {
+        _ = routes.ServiceProvider.GetRequiredService<ServerMetrics>();
+        routes.MapPrometheusScrapingEndpoint("/metrics").RequireAuthorization(ApiKeyAuthentication.SchemeName).WithMetadata(ApiEndpoint.Instance);
+    }
+}

@@ -66,7 +66,7 @@ static class ServeVerb
             Database = database,
             ApiKey = string.IsNullOrEmpty(hostKey) ? null : hostKey,
             StrictDeepSeek = strict,
-            Mail = MailOptions.FromEnvironment(),
+            Mail = MailOptions.FromEnvironment(Environment.GetEnvironmentVariable),
         });
         await app.StartAsync(context.Cancellation);
         foreach (string url in app.Urls) notes.WriteLine($"Serving {Path.GetFileName(Path.TrimEndingDirectorySeparator(choice.Model))} at {url} (the chat at /, the API at /v1, its description at /docs).");

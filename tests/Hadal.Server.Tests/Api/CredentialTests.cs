@@ -1,0 +1,145 @@
+using System.Collections.Concurrent;
+using System.Net;
+using System.Text;
+using Hadal.Server.Api;
+using Hadal.Server.Keys;
+using Microsoft.AspNetCore.Authorization;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Routing;
+using Microsoft.Extensions.Logging;
+
+namespace Hadal.Server.Tests.Api;
+
+/// <summary>Who gets in: asked of every endpoint that the server has, not of a list that could be forgotten.</summary>
+public sealed class CredentialTests
+{
+    const string Hello = """{"model":"deepseek-chat","messages":[{"role":"user","content":"Hi"}],"prompt":"Hi","tokens":[5]}""";
+
+    // What may be seen without a key or an account: pages and their assets, signs of life, the description, and the ways to sign in.
+    static readonly string[] Open = ["/health", "/ready", "/openapi/v1.json", "/docs", "/docs/page.js", "/docs/page.css"];
+
+    static IEnumerable<(string Method, string Path)> ApiRoutes(WebApplication app) => ((IEndpointRouteBuilder)app).DataSources.SelectMany(source => source.Endpoints).OfType<RouteEndpoint>()
+        .Where(endpoint => endpoint.Metadata.GetMetadata<ApiEndpoint>() is not null)
+        .SelectMany(endpoint => (endpoint.Metadata.GetMetadata<HttpMethodMetadata>()?.HttpMethods ?? ["GET"]).Select(method => (method, "/" + endpoint.RoutePattern.RawText!.TrimStart('/').Replace("{name}", "deepseek-chat", StringComparison.Ordinal))));
+
+    [Fact]
+    public async Task Every_endpoint_belongs_to_the_API_to_the_chat_or_is_open_by_name()
+    {
+        await using ApiHost host = await ApiHost.StartAsync(new ApiEngine());
+        foreach (RouteEndpoint endpoint in ((IEndpointRouteBuilder)host.App).DataSources.SelectMany(source => source.Endpoints).OfType<RouteEndpoint>())
+        {
+            string path = "/" + endpoint.RoutePattern.RawText!.TrimStart('/');
+            bool chat = endpoint.Metadata.Any(item => string.Equals(item.GetType().Name, "ChatEndpoint", StringComparison.Ordinal));
+            bool api = endpoint.Metadata.GetMetadata<ApiEndpoint>() is not null;
+            Assert.True(api || chat || Open.Contains(path, StringComparer.Ordinal), $"{path} belongs to no room: mark it, or name it among the open ones.");
+            if (api) Assert.Contains(endpoint.Metadata.GetOrderedMetadata<IAuthorizeData>(), data => string.Equals(data.Policy, "ApiKey", StringComparison.Ordinal));
+        }
+
+        Assert.True(ApiRoutes(host.App).Count() >= 22);
+    }
+
+    [Fact]
+    public async Task Every_endpoint_of_the_API_refuses_no_key_a_wrong_one_a_revoked_one_and_takes_a_good_one()
+    {
+        await using ApiHost host = await ApiHost.StartAsync(new ApiEngine());
+        NewApiKey good = await host.Keys.MakeAsync(null, "good"), revoked = await host.Keys.MakeAsync(null, "revoked");
+        using (HttpClient client = host.Connect(revoked.Secret)) Assert.Equal(HttpStatusCode.OK, (await client.GetAsync("/v1/models")).StatusCode);
+        Assert.False(await host.Keys.RevokeAsync(Guid.NewGuid(), revoked.Key.Id)); // not another's to revoke
+        Assert.True(await host.Keys.RevokeAsync(null, revoked.Key.Id));
+        Assert.False(await host.Keys.RevokeAsync(null, revoked.Key.Id));
+        string forged = good.Secret[..^1] + (good.Secret[^1] == 'A' ? 'B' : 'A');
+        foreach ((string? key, bool accepted) in ((string?, bool)[])[(null, false), (KeySecret.Make(), false), (forged, false), (revoked.Secret, false), (good.Secret, true), (ApiHost.HostKey, true)])
+        {
+            using HttpClient client = host.Connect(key);
+            foreach ((string method, string path) in ApiRoutes(host.App))
+            {
+                using var request = new HttpRequestMessage(new HttpMethod(method), path);
+                if (string.Equals(method, "POST", StringComparison.Ordinal)) request.Content = new StringContent(Hello, Encoding.UTF8, "application/json");
+                using HttpResponseMessage response = await client.SendAsync(request);
+                string body = await response.Content.ReadAsStringAsync();
+                Assert.True(accepted ? response.IsSuccessStatusCode : response.StatusCode == HttpStatusCode.Unauthorized, $"{method} {path} with {key ?? "no key"}: {(int)response.StatusCode} {body}");
+                if (accepted) continue;
+                Assert.Contains("authentication_error", body, StringComparison.Ordinal);
+                if (key is not null) Assert.DoesNotContain(key, body, StringComparison.Ordinal);
+            }
+        }
+    }
+
+    [Fact]
+    public async Task Limits_of_a_key_are_kept()
+    {
+        await using ApiHost host = await ApiHost.StartAsync(new ApiEngine());
+        NewApiKey slow = await host.Keys.MakeAsync(null, "slow", requestsPerMinute: 2), poor = await host.Keys.MakeAsync(null, "poor", tokensPerDay: 10);
+        using HttpClient first = host.Connect(slow.Secret), second = host.Connect(poor.Secret);
+        for (int i = 0; i < 2; i++) Assert.Equal(HttpStatusCode.OK, (await host.SendAsync("/v1/chat/completions", Hello, first)).StatusCode);
+        (HttpStatusCode status, string message, _, HttpResponseMessage response) = await host.RefusedAsync("/v1/chat/completions", Hello, first);
+        Assert.Equal(HttpStatusCode.TooManyRequests, status);
+        Assert.InRange(response.Headers.RetryAfter!.Delta!.Value.TotalSeconds, 1, 31);
+        Assert.Contains("2 requests per minute", message, StringComparison.Ordinal);
+        Assert.Equal(HttpStatusCode.OK, (await host.SendAsync("/v1/chat/completions", Hello, second)).StatusCode);
+        (status, message, _, response) = await host.RefusedAsync("/v1/chat/completions", Hello, second);
+        Assert.Equal(HttpStatusCode.PaymentRequired, status);
+        Assert.Contains("10 tokens per day", message, StringComparison.Ordinal);
+        Assert.Contains("\"is_available\":false", await second.GetStringAsync("/user/balance"), StringComparison.Ordinal);
+        ApiKey kept = (await host.Keys.ListAsync(null)).Single(key => key.Id == poor.Key.Id);
+        Assert.True(kept.UsageTokens > 10);
+        Assert.NotNull(kept.LastUsed);
+    }
+
+    [Fact]
+    public async Task A_key_is_made_once_and_its_text_is_nowhere_on_disk_and_in_no_log()
+    {
+        var log = new ListLog();
+        await using ApiHost host = await ApiHost.StartAsync(new ApiEngine(), options => options with
+        {
+            ApiKey = null,
+            Logging = logging => logging.SetMinimumLevel(LogLevel.Debug).AddProvider(log),
+        });
+        string secret = (await host.Keys.EnsureHostKeyAsync())!;
+        Assert.Null(await host.Keys.EnsureHostKeyAsync());
+        using HttpClient client = host.Connect(secret), stranger = host.Connect(secret + "x");
+        Assert.Equal(HttpStatusCode.OK, (await host.SendAsync("/v1/chat/completions", Hello.Replace("Hi", "a private question", StringComparison.Ordinal), client)).StatusCode);
+        Assert.Equal(HttpStatusCode.Unauthorized, (await stranger.GetAsync("/v1/models")).StatusCode);
+        Assert.Equal(HttpStatusCode.BadRequest, (await host.SendAsync("/v1/chat/completions", "{", client)).StatusCode);
+        Assert.NotEmpty(log.Lines);
+        Assert.DoesNotContain(log.Lines, line => line.Contains(secret[KeySecret.PrefixLength..], StringComparison.Ordinal) || line.Contains("a private question", StringComparison.Ordinal));
+        byte[] text = Encoding.UTF8.GetBytes(secret[KeySecret.PrefixLength..]);
+        Assert.All(Directory.EnumerateFiles(host.Home, "*", SearchOption.AllDirectories), file =>
+        {
+            using var stream = new FileStream(file, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+            var bytes = new byte[stream.Length];
+            stream.ReadExactly(bytes);
+            Assert.True(bytes.AsSpan().IndexOf(text) < 0, $"{file} holds the key.");
+        });
+    }
+
+    [Fact]
+    public async Task Metrics_name_queue_batch_cache_acceptance_experts_and_times()
+    {
+        await using ApiHost host = await ApiHost.StartAsync(new ApiEngine());
+        await host.PostAsync("/v1/chat/completions", Hello);
+        await Task.Delay(400); // a scrape's answer is kept for 0.3 s
+        string metrics = await host.Client.GetStringAsync("/metrics");
+        foreach (string name in (string[])["hadal_queue_requests", "hadal_batch_requests", "hadal_cache_pages_in_use", "hadal_speculation_accepted_tokens", "hadal_expert_tokens", "hadal_time_to_first_token_seconds_bucket", "hadal_time_per_token_seconds_bucket", "http_server_request_duration"])
+            Assert.Contains(name, metrics, StringComparison.Ordinal);
+        Assert.Contains("expert=\"1\"", metrics, StringComparison.Ordinal);
+    }
+
+    sealed class ListLog : ILoggerProvider, ILogger
+    {
+        public ConcurrentQueue<string> Lines { get; } = new();
+
+        public ILogger CreateLogger(string categoryName) => this;
+
+        public IDisposable? BeginScope<TState>(TState state)
+            where TState : notnull => null;
+
+        public bool IsEnabled(LogLevel logLevel) => true;
+
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) => Lines.Enqueue(formatter(state, exception) + exception);
+
+        public void Dispose()
+        {
+        }
+    }
+}

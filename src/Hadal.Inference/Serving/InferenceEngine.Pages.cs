@@ -33,8 +33,8 @@ public sealed partial class InferenceEngine
 
             _candidate = null;
             Start(next);
-            if (next.Attachment is PageImport import) Import(sequence, import);
             next.CachedTokens = Math.Min(sequence.Computed, next.PromptLength);
+            if (next.Attachment is PageImport import) Import(sequence, import);
             _promptTokens += next.PromptLength;
             _cachedTokens += next.CachedTokens;
             sequence.Order = _orders++;
@@ -126,6 +126,7 @@ public sealed partial class InferenceEngine
     void Import(Sequence sequence, PageImport import)
     {
         int positions = Math.Min(PageTransfer.Positions(import.Pages), sequence.State.Length - 1);
+        if (positions <= sequence.Computed) return;
         for (int page = sequence.PageCount; page < Sequence.PagesFor(positions); page++)
         {
             int taken = _pool.Take();

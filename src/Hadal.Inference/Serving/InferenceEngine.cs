@@ -97,14 +97,13 @@ public sealed partial class InferenceEngine : ThreadedEngine
 
     /// <summary>Computes a prompt up to its last token and returns its pages.</summary>
     /// <exception cref="OperationCanceledException">It was given up.</exception>
-    internal async Task<byte[]> ComputePagesAsync(GenerationRequest request, int[] resumed, CancellationToken cancellationToken)
+    internal async Task<PrefillResult> ComputePagesAsync(GenerationRequest request, int[] resumed, CancellationToken cancellationToken)
     {
         var export = new PageExport();
-        await foreach (GenerationEvent _ in GenerateAsync(request, resumed, export, cancellationToken).ConfigureAwait(false))
-        {
-        }
-
-        return await export.Pages.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
+        int cached = 0;
+        await foreach (GenerationEvent happened in GenerateAsync(request, resumed, export, cancellationToken).ConfigureAwait(false))
+            if (happened is RequestStarted started) cached = started.CachedTokens;
+        return new PrefillResult(await export.Pages.Task.WaitAsync(cancellationToken).ConfigureAwait(false), cached);
     }
 
     /// <summary>Runs a request whose prompt, and whose tokens so far, were computed elsewhere.</summary>

@@ -42,6 +42,7 @@ sealed class RequestState
         if (request.FrequencyPenalty != 0 || request.PresencePenalty != 0) Counts = new int[picker.Vocabulary];
         foreach (int token in resumed) Append(token);
         _reported = Length;
+        if (Reason is not null) _text.Finish(); // all but its last event was reported
         _text.Skip();
         FirstOwn = Length;
     }

@@ -163,6 +163,14 @@ public abstract class ThreadedEngine : IInferenceEngine
             if (waiting >= Options.QueueLength) throw new EngineBusyException(waiting + 1, TimeSpan.FromSeconds(waiting * _secondsPerStart));
             if (request.Form == OutputForm.JsonObject) _ = Picker.Json;
             var state = new RequestState(request, resumed, Model, Picker, _wake) { Attachment = attachment };
+            if (state.Reason is not null && attachment is not Workers.PageExport)
+            {
+                // Its last token was generated elsewhere; only the last event is missing.
+                state.Start();
+                state.Report();
+                return state;
+            }
+
             Interlocked.Increment(ref _waiting);
             _inbox.Enqueue(state);
             _signal.Set();

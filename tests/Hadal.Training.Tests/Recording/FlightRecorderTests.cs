@@ -38,6 +38,7 @@ public sealed class FlightRecorderTests
     [InlineData("fp32")]
     [InlineData("fp8-block-gradients")]
     [InlineData("fp8-per-tensor-delayed")]
+    [Implements("V3 §3.3.3", "What dispatch carried in FP8 enters the first product of the experts without a second rounding")]
     public void Recording_changes_no_bit_and_sees_every_operand_and_cached_tensor(string recipe)
     {
         using TemporaryFolder plain = new(), recorded = new();

@@ -19,8 +19,9 @@ public sealed class SequenceChunk : IDisposable
     readonly BlockSaved[] _saved;
     readonly MtpSaved[] _mtpSaved;
     readonly BlockDeferred? _denseDeferred, _sparseDeferred;
-    readonly Tensor _tokens, _hidden, _final, _finalInverseRms, _normed, _dNormed, _mtpTokens;
-    readonly Tensor[] _targets, _losses;
+    readonly Tensor _tokens, _borders, _hidden, _final, _finalInverseRms, _normed, _dNormed;
+    readonly Tensor[] _targets, _losses, _mtpTokens;
+    bool _isDivided;
 
     /// <summary>Takes memory.</summary>
     /// <param name="model">The model.</param>
@@ -41,13 +42,15 @@ public sealed class SequenceChunk : IDisposable
         int tokens = checked(sequences * length), hidden = model.Shape.Hidden;
         _arena = new TensorArena(model.Backend);
         _scratch = new TensorArena(model.Backend);
+        _borders = _arena.Allocate(DType.I32, tokens + 1);
         Context = new ChunkContext
         {
             Operations = model.Backend.Operations, Scratch = _scratch, DType = type, Recipe = model.Recipe, Exchange = exchange ?? new LocalExpertExchange(), RecordsMaxima = training,
-            Positions = _arena.Allocate(DType.I32, tokens), Sequences = _arena.Allocate(DType.I32, sequences + 1),
+            Positions = _arena.Allocate(DType.I32, tokens), Sequences = _borders.Slice(0, sequences + 1),
         };
         _tokens = _arena.Allocate(DType.I32, tokens);
-        _mtpTokens = _arena.Allocate(DType.I32, tokens);
+        _mtpTokens = new Tensor[model.Mtp.Count];
+        for (int k = 0; k < _mtpTokens.Length; k++) _mtpTokens[k] = _arena.Allocate(DType.I32, tokens);
         _hidden = _arena.Allocate(type, tokens, hidden);
         _final = _arena.Allocate(type, tokens, hidden);
         _finalInverseRms = _arena.Allocate(type, tokens);
@@ -61,10 +64,7 @@ public sealed class SequenceChunk : IDisposable
             _losses[k] = _arena.Allocate(type, tokens);
         }
 
-        Span<int> positions = Context.Positions.AsSpan<int>(), offsets = Context.Sequences.AsSpan<int>();
-        for (int t = 0; t < tokens; t++) positions[t] = t % length;
-        for (int s = 0; s <= sequences; s++) offsets[s] = s * length;
-
+        JoinRows();
         _saved = new BlockSaved[model.Blocks.Count];
         BlockSaved? sharedDense = null, sharedSparse = null;
         for (int layer = 0; layer < _saved.Length; layer++)
@@ -140,22 +140,87 @@ public sealed class SequenceChunk : IDisposable
     /// <exception cref="ArgumentException">The count does not fit, or a token is outside the vocabulary.</exception>
     public void SetTokens(ReadOnlySpan<int> rows, int width)
     {
+        CheckTokens(rows, width);
+        if (_isDivided) JoinRows();
+        for (int s = 0; s < Sequences; s++)
+        {
+            ReadOnlySpan<int> row = rows.Slice(s * width, width);
+            row[..Length].CopyTo(_tokens.AsSpan<int>()[(s * Length)..]);
+            SetTargets(row, s, 0, width);
+        }
+    }
+
+    /// <summary>
+    /// Sets rows of several samples that do not see each other [V3 §5.1]: positions begin anew at every sample, attention and the balance loss stay inside it, and neither the
+    /// model nor an MTP module predicts across a border. Losses and gradients are those of the samples alone.
+    /// </summary>
+    /// <param name="rows">As in <see cref="SetTokens(ReadOnlySpan{int}, int)"/>.</param>
+    /// <param name="width">Tokens of a row.</param>
+    /// <param name="starts">Where samples begin in <paramref name="rows"/>, ascending; every row begins one, named or not.</param>
+    /// <exception cref="ArgumentException">As there, or the starts do not ascend inside the rows.</exception>
+    public void SetTokens(ReadOnlySpan<int> rows, int width, ReadOnlySpan<int> starts)
+    {
+        CheckTokens(rows, width);
+        for (int i = 0; i < starts.Length; i++)
+            if ((uint)starts[i] >= (uint)rows.Length || (i > 0 && starts[i] <= starts[i - 1]))
+                throw new ArgumentException($"A sample begins at {starts[i]}; expected ascending places from 0 to {rows.Length - 1}.", nameof(starts));
+        Span<int> positions = Context.Positions.AsSpan<int>(), borders = _borders.AsSpan<int>();
+        int samples = 0, next = 0;
+        for (int s = 0; s < Sequences; s++)
+        {
+            ReadOnlySpan<int> row = rows.Slice(s * width, width);
+            row[..Length].CopyTo(_tokens.AsSpan<int>()[(s * Length)..]);
+            int start = 0;
+            while (start < width)
+            {
+                // 1. The sample ends where the next one of this row begins, or with the row.
+                while (next < starts.Length && starts[next] <= (s * width) + start) next++;
+                int end = next < starts.Length ? Math.Min(starts[next] - (s * width), width) : width;
+
+                // 2. What of it is input: the rest of a row is targets only.
+                if (start < Length) borders[samples++] = (s * Length) + start;
+                for (int t = start; t < Math.Min(end, Length); t++) positions[(s * Length) + t] = t - start;
+                SetTargets(row, s, start, end);
+                start = end;
+            }
+        }
+
+        borders[samples] = Sequences * Length;
+        Context.Sequences = _borders.Slice(0, samples + 1);
+        _isDivided = true;
+    }
+
+    void CheckTokens(ReadOnlySpan<int> rows, int width)
+    {
         if (width < Length || rows.Length != Sequences * width)
             throw new ArgumentException($"{rows.Length} tokens were given; expected {Sequences} rows of {width} (at least {Length}).", nameof(rows));
         foreach (int token in rows)
             if ((uint)token >= (uint)_model.Shape.Vocabulary)
                 throw new ArgumentException($"Token id {token} is outside the vocabulary of {_model.Shape.Vocabulary}.", nameof(rows));
-        Span<int> tokens = _tokens.AsSpan<int>();
-        for (int s = 0; s < Sequences; s++)
+    }
+
+    /// <summary>Targets and MTP inputs of places [start, end) of a row, from tokens before <paramref name="end"/>; where there is none, the target is −1 and the input 0.</summary>
+    void SetTargets(ReadOnlySpan<int> row, int sequence, int start, int end)
+    {
+        int last = Math.Min(end, Length);
+        for (int k = 0; start < last && k < _targets.Length; k++)
         {
-            ReadOnlySpan<int> row = rows.Slice(s * width, width);
-            row[..Length].CopyTo(tokens[(s * Length)..]);
-            for (int k = 0; k < _targets.Length; k++)
-            {
-                Span<int> targets = _targets[k].AsSpan<int>().Slice(s * Length, Length);
-                for (int t = 0; t < Length; t++) targets[t] = t + k + 1 < width ? row[t + k + 1] : -1;
-            }
+            Span<int> targets = _targets[k].AsSpan<int>().Slice(sequence * Length, Length);
+            for (int t = start; t < last; t++) targets[t] = t + k + 1 < end ? row[t + k + 1] : -1;
+            if (k == _mtpTokens.Length) continue;
+            Span<int> inputs = _mtpTokens[k].AsSpan<int>().Slice(sequence * Length, Length);
+            for (int t = start; t < last; t++) inputs[t] = Math.Max(targets[t], 0);
         }
+    }
+
+    /// <summary>Every row is one sequence.</summary>
+    void JoinRows()
+    {
+        Span<int> positions = Context.Positions.AsSpan<int>(), borders = _borders.AsSpan<int>();
+        for (int t = 0; t < positions.Length; t++) positions[t] = t % Length;
+        for (int s = 0; s <= Sequences; s++) borders[s] = s * Length;
+        Context.Sequences = _borders.Slice(0, Sequences + 1);
+        _isDivided = false;
     }
 
     /// <summary>Main model up to the final norm.</summary>
@@ -195,7 +260,7 @@ public sealed class SequenceChunk : IDisposable
         for (int k = 0; mtp && k < _mtpSaved.Length; k++)
         {
             MtpSaved saved = _mtpSaved[k];
-            _model.Mtp[k].Forward(Context, MtpTokens(k), k == 0 ? _normed : _mtpSaved[k - 1].Normed, saved);
+            _model.Mtp[k].Forward(Context, _mtpTokens[k], k == 0 ? _normed : _mtpSaved[k - 1].Normed, saved);
             _model.Head.LossAndGradient(Context, saved.Normed, _targets[k + 1], weights.LossWeight * weights.MtpWeight / _mtpSaved.Length, _losses[k + 1],
                 saved.NormedGradient, gradients);
         }
@@ -204,7 +269,7 @@ public sealed class SequenceChunk : IDisposable
         for (int k = _mtpSaved.Length - 1; mtp && k >= 0; k--)
         {
             Tensor dPrevious = k == 0 ? _dNormed : _mtpSaved[k - 1].NormedGradient;
-            _model.Mtp[k].Backward(Context, MtpTokens(k), _mtpSaved[k], Deferred(_model.Mtp[k].Block), gradients, dPrevious);
+            _model.Mtp[k].Backward(Context, _mtpTokens[k], _mtpSaved[k], Deferred(_model.Mtp[k].Block), gradients, dPrevious);
         }
 
         _model.FinalNormBackward(Context, _dNormed, _final, _finalInverseRms, gradients, _hidden);
@@ -226,13 +291,4 @@ public sealed class SequenceChunk : IDisposable
     }
 
     BlockDeferred Deferred(Block block) => block.Routed is null ? _denseDeferred! : _sparseDeferred!;
-
-    /// <summary>Tokens k + 1 ahead: the targets of the depth before, with 0 where there is none (those positions have no target either).</summary>
-    Tensor MtpTokens(int k)
-    {
-        Span<int> shifted = _mtpTokens.AsSpan<int>();
-        ReadOnlySpan<int> targets = _targets[k].AsSpan<int>();
-        for (int t = 0; t < shifted.Length; t++) shifted[t] = Math.Max(targets[t], 0);
-        return _mtpTokens;
-    }
 }

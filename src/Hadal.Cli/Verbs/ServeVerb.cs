@@ -33,7 +33,7 @@ static class ServeVerb
         Option<string> backend = Options.Backend();
         var verb = new Verb("serve", "Serves a model: the API of DeepSeek and OpenAI, and a chat in the browser. HADAL_API_KEY is the host's key; without it one is made at the first start and shown once.",
             "hadal serve", "hadal serve --model models/nano --urls http://127.0.0.1:8080", "hadal serve --model models/chat --thinking-model models/reasoner --strict-deepseek",
-            "HADAL_API_KEY=$(openssl rand -hex 24) hadal serve --urls \"http://*:8080\" --database \"Host=db;Database=hadal;Username=hadal;Password=…\"")
+            "hadal serve --urls \"http://*:8080\" --database \"Host=db;Database=hadal;Username=hadal;Password=…\"")
         {
             model, thinking, urls, home, database, strict, fast, running, queue, cache, shared, backend,
             ServeMakeKeyVerb.Create(context),

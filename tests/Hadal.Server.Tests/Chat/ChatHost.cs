@@ -132,18 +132,22 @@ sealed class ChatBrowser(string address) : IDisposable
         return (response.StatusCode, error.GetProperty("message").GetString()!, error.GetProperty("field").GetString());
     }
 
-    /// <summary>The events of an answer from a number on, up to its end or the token's.</summary>
-    public async Task<List<(int Next, JsonElement Happened)>> EventsAsync(string path, int most = int.MaxValue)
+    /// <summary>The events of an answer: all of them, or those up to the first that brought text. How many tokens one event carries is the server's choice.</summary>
+    public async Task<List<(int Next, JsonElement Happened)>> EventsAsync(string path, bool untilText = false)
     {
-        using HttpResponseMessage response = await _client.GetAsync(path, HttpCompletionOption.ResponseHeadersRead);
+        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        using HttpResponseMessage response = await _client.GetAsync(path, HttpCompletionOption.ResponseHeadersRead, limit.Token);
         response.EnsureSuccessStatusCode();
-        using var reader = new StreamReader(await response.Content.ReadAsStreamAsync());
+        using var reader = new StreamReader(await response.Content.ReadAsStreamAsync(limit.Token));
         var events = new List<(int, JsonElement)>();
         int next = 0;
-        while (events.Count < most && await reader.ReadLineAsync() is { } line)
+        while (await reader.ReadLineAsync(limit.Token) is { } line)
         {
             if (line.StartsWith("id: ", StringComparison.Ordinal)) next = int.Parse(line[4..]);
-            if (line.StartsWith("data: ", StringComparison.Ordinal)) events.Add((next, JsonDocument.Parse(line[6..]).RootElement));
+            if (!line.StartsWith("data: ", StringComparison.Ordinal)) continue;
+            JsonElement happened = JsonDocument.Parse(line[6..]).RootElement;
+            events.Add((next, happened));
+            if (untilText && happened.GetProperty("kind").GetString() is "text") break;
         }
 
         return events;

@@ -49,7 +49,7 @@ public sealed class ConversationTests : IAsyncLifetime
         _engine.IsHeld = true;
         Talk talk = await SayAsync(null, "A long question", deepThink: false);
         _engine.Allow(4);
-        List<(int Next, JsonElement Happened)> first = await _me.EventsAsync(talk.Events, most: 3); // then the line is cut
+        List<(int Next, JsonElement Happened)> first = await _me.EventsAsync(talk.Events, untilText: true); // then the line is cut
         string before = Text(first);
         Assert.NotEmpty(before);
         _engine.Allow(1000);
@@ -68,7 +68,7 @@ public sealed class ConversationTests : IAsyncLifetime
         _engine.IsHeld = true;
         Talk talk = await SayAsync(null, "A long question", deepThink: false);
         _engine.Allow(4);
-        await _me.EventsAsync(talk.Events, most: 2);
+        await _me.EventsAsync(talk.Events, untilText: true);
         await _me.PostAsync($"{talk.Message}/stop", new { });
         Assert.Equal(1, _engine.Cancelled);
         JsonElement answer = await talk.EndAsync();
@@ -249,7 +249,7 @@ public sealed class ConversationTests : IAsyncLifetime
                 JsonElement view = await me.PostAsync("/app/conversations", new { text = "Slow", deepThink = false });
                 (id, leaf) = (view.GetProperty("id").GetGuid(), view.GetProperty("leafId").GetGuid());
                 engine.Allow(3);
-                await me.EventsAsync($"/app/conversations/{id}/messages/{leaf}/events", most: 2);
+                await me.EventsAsync($"/app/conversations/{id}/messages/{leaf}/events", untilText: true);
                 await host.StopAsync(TimeSpan.FromMilliseconds(300));
             }
 

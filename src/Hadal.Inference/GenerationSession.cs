@@ -19,13 +19,16 @@ public sealed class GenerationSession : IDisposable
     readonly Tensor _pageTable, _queryOffsets, _contextLengths, _logits;
     readonly ChunkContext _chunk;
     readonly BlockSaved _dense = new(), _sparse = new();
+    readonly IExpertExchange _exchange;
     readonly float[] _logitsHost;
 
     /// <summary>Takes memory for the cache.</summary>
     /// <param name="model">The weights.</param>
     /// <param name="capacity">Most positions, prompt and new tokens together.</param>
+    /// <param name="exchange">How rows reach experts; null where all are here. With an exchange across ranks all ranks run steps together.</param>
+    /// <param name="resident">Experts in slots of this rank, in the place of the model's own; null for those.</param>
     /// <exception cref="ArgumentException">The capacity exceeds the model's positions.</exception>
-    public GenerationSession(Transformer model, int capacity)
+    public GenerationSession(Transformer model, int capacity, IExpertExchange? exchange = null, IResidentExperts? resident = null)
     {
         if (capacity < 1 || capacity > model.Shape.MaxPositions)
             throw new ArgumentException($"A session of {capacity} positions does not fit the model: 1 to {model.Shape.MaxPositions} (max_position_embeddings).", nameof(capacity));
@@ -42,9 +45,10 @@ public sealed class GenerationSession : IDisposable
         _contextLengths = _cacheMemory.Allocate(DType.I32, 1);
         _logits = _cacheMemory.Allocate(model.DType, 1, model.Shape.Vocabulary);
         _logitsHost = new float[model.Shape.Vocabulary];
+        _exchange = exchange ?? new LocalExpertExchange();
         _chunk = new ChunkContext
         {
-            Operations = model.Backend.Operations, Scratch = _scratch, DType = model.DType, Recipe = model.Recipe, Exchange = new LocalExpertExchange(),
+            Operations = model.Backend.Operations, Scratch = _scratch, DType = model.DType, Recipe = model.Recipe, Exchange = _exchange, Resident = resident,
         };
     }
 
@@ -108,7 +112,7 @@ public sealed class GenerationSession : IDisposable
             Block block = _model.Blocks[layer];
             BlockSaved saved = block.Routed is null ? _dense : _sparse;
             ArenaMark record = _scratch.Mark();
-            saved.Allocate(_scratch, block, _model.Recipe, _model.DType, count);
+            saved.Allocate(_scratch, block, _model.Recipe, _model.DType, count, _exchange);
             block.ForwardAbsorbed(_chunk, x, pages, _caches[layer], saved, x);
             _scratch.Release(record);
         }

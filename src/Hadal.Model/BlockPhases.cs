@@ -36,6 +36,7 @@ public sealed class BlockForward
     {
         if (_block is not null) throw new InvalidOperationException($"Layer {_block.Layer} has not ended: a context runs one forward at a time.");
         (_block, _chunk, _saved, _y, _mark) = (block, chunk, saved, y, chunk.Scratch.Mark());
+        chunk.Layer = block.Layer;
         _middle = saved.Middle.Begin(chunk);
     }
 

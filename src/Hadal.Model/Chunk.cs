@@ -25,6 +25,12 @@ public sealed class ChunkContext
     /// <summary>How rows reach experts and come back.</summary>
     public required IExpertExchange Exchange { get; init; }
 
+    /// <summary>Slots whose experts take part in the place of the model's own; null for the model's.</summary>
+    public IResidentExperts? Resident { get; init; }
+
+    /// <summary>Index in the checkpoint of the block whose forward runs.</summary>
+    public int Layer { get; internal set; }
+
     /// <summary>Products raise the maxima that delayed scales are taken from: in training, not in evaluation.</summary>
     public bool RecordsMaxima { get; init; }
 
@@ -105,8 +111,15 @@ public sealed class ChunkContext
     internal void GroupedForward(Tensor x, Tensor offsets, Parameter weight, Tensor y, ScaleKind? scale = null)
     {
         Observer?.Operand(weight, OperandRole.Input, x, weight.IsQuantized ? Scaled(Recipe.Forward, scale).Left : QuantizationFormat.F32, offsets);
-        if (!weight.IsQuantized) Operations.Matrix.GroupedForward(x, offsets, weight.Prepared, y);
-        else Operations.Quantization.GroupedForward(x, offsets, weight.Prepared, Scaled(Recipe.Forward, scale), y, weight.InputMaxima(RecordsMaxima));
+        PreparedWeight prepared = weight.Prepared;
+        if (Resident is not null)
+        {
+            prepared = Resident.Of(weight);
+            offsets = offsets.Slice(0, prepared.Groups.Length + 1);
+        }
+
+        if (!weight.IsQuantized) Operations.Matrix.GroupedForward(x, offsets, prepared, y);
+        else Operations.Quantization.GroupedForward(x, offsets, prepared, Scaled(Recipe.Forward, scale), y, weight.InputMaxima(RecordsMaxima));
     }
 
     /// <summary>As <see cref="BackwardInput"/> for rows sorted by expert.</summary>

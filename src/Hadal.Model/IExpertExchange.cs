@@ -7,7 +7,19 @@ namespace Hadal.Model;
 /// <param name="Sources">Ranks whose tokens arrive; 1 when all experts are local.</param>
 /// <param name="FirstExpert">First expert of this rank.</param>
 /// <param name="Experts">Experts of this rank.</param>
-public readonly record struct ExpertPlacement(int Sources, int FirstExpert, int Experts);
+/// <param name="Tokens">Tokens of any source at most, where that may be more than this rank's own; 0: as many as its own.</param>
+public readonly record struct ExpertPlacement(int Sources, int FirstExpert, int Experts, int Tokens = 0);
+
+/// <summary>
+/// Experts' weights that a rank holds in slots of its own, in the place of those of the model: redundant and moving experts of a server. The exchange that goes with them gives the offsets of
+/// its rows by slot.
+/// </summary>
+public interface IResidentExperts
+{
+    /// <summary>The slots of a weight, one group each.</summary>
+    /// <param name="weight">One of <see cref="RoutedExperts.ExpertParameters"/>.</param>
+    PreparedWeight Of(Parameter weight);
+}
 
 /// <summary>
 /// The rows of one dispatch: which token each expert row came from and where each chosen pair went. Filled by
@@ -79,7 +91,7 @@ public sealed class ExpertRows
     internal Tensor AllOffsets => _offsets;
 
     /// <summary>Rows one source can send at worst.</summary>
-    internal static int CapacityOf(GateParameters gate, int tokens, ExpertPlacement placement) => checked(tokens * Math.Min(gate.TopK, placement.Experts));
+    internal static int CapacityOf(GateParameters gate, int tokens, ExpertPlacement placement) => checked(Math.Max(tokens, placement.Tokens) * Math.Min(gate.TopK, placement.Experts));
 }
 
 /// <summary>

@@ -6,14 +6,21 @@ using Hadal.Server.Tests.Chat;
 namespace Hadal.Server.Tests.Accounts;
 
 /// <summary>Accounts over HTTP, as a page uses them.</summary>
-public sealed class AccountTests : IAsyncLifetime
+public class AccountTests : IAsyncLifetime
 {
     const string Password = "a long enough phrase";
     ChatHost _host = null!;
 
-    public async ValueTask InitializeAsync() => _host = await ChatHost.StartAsync(new ScriptedEngine());
+    /// <summary>Connection string of the database; null for the file.</summary>
+    protected virtual string? Database => null;
 
-    public async ValueTask DisposeAsync() => await _host.DisposeAsync();
+    public async ValueTask InitializeAsync() => _host = await ChatHost.StartAsync(new ScriptedEngine(), options => options with { Database = Database });
+
+    public async ValueTask DisposeAsync()
+    {
+        await _host.DisposeAsync();
+        GC.SuppressFinalize(this);
+    }
 
     [Fact]
     public async Task A_person_signs_up_by_code_and_is_known_by_full_name()
@@ -217,11 +224,11 @@ public sealed class AccountTests : IAsyncLifetime
     {
         using ChatBrowser me = await _host.SignUpAsync("boss@example.org");
         Assert.Equal(HttpStatusCode.NotFound, (await me.RefusedAsync(HttpMethod.Get, "/app/operator")).Status);
-        Assert.False(await Operators.SetAsync(_host.Home, null, "nobody@example.org"));
-        Assert.True(await Operators.SetAsync(_host.Home, null, "Boss@example.org"));
+        Assert.False(await Operators.SetAsync(_host.Home, Database, "nobody@example.org"));
+        Assert.True(await Operators.SetAsync(_host.Home, Database, "Boss@example.org"));
         JsonElement shown = await me.GetAsync("/app/operator");
         Assert.Equal(64, shown.GetProperty("engines")[0].GetProperty("statistics").GetProperty("pages").GetInt32());
-        Assert.True(await Operators.SetAsync(_host.Home, null, "boss@example.org", granted: false));
+        Assert.True(await Operators.SetAsync(_host.Home, Database, "boss@example.org", granted: false));
         Assert.Equal(HttpStatusCode.NotFound, (await me.RefusedAsync(HttpMethod.Get, "/app/operator")).Status);
         using ChatBrowser stranger = _host.Browse();
         Assert.Equal(HttpStatusCode.Unauthorized, (await stranger.RefusedAsync(HttpMethod.Get, "/app/operator")).Status);

@@ -4,15 +4,18 @@ using System.Text.Json;
 namespace Hadal.Server.Tests.Chat;
 
 /// <summary>Conversations over HTTP, with an engine whose words and pace the test sets.</summary>
-public sealed class ConversationTests : IAsyncLifetime
+public class ConversationTests : IAsyncLifetime
 {
     readonly ScriptedEngine _engine = new();
     ChatHost _host = null!;
     ChatBrowser _me = null!;
 
+    /// <summary>Connection string of the database; null for the file.</summary>
+    protected virtual string? Database => null;
+
     public async ValueTask InitializeAsync()
     {
-        _host = await ChatHost.StartAsync(_engine);
+        _host = await StartAsync(_engine);
         _me = await _host.SignUpAsync("me@example.org");
     }
 
@@ -20,6 +23,7 @@ public sealed class ConversationTests : IAsyncLifetime
     {
         _me.Dispose();
         await _host.DisposeAsync();
+        GC.SuppressFinalize(this);
     }
 
     [Fact]
@@ -214,7 +218,7 @@ public sealed class ConversationTests : IAsyncLifetime
     public async Task A_long_history_loses_its_oldest_turns_and_a_long_message_is_refused()
     {
         var small = new ScriptedEngine(maxPositions: 200);
-        await using ChatHost host = await ChatHost.StartAsync(small);
+        await using ChatHost host = await StartAsync(small);
         using ChatBrowser me = await host.SignUpAsync("small@example.org");
         string question = string.Concat(Enumerable.Repeat("What is the answer? ", 8));
         JsonElement view = await me.PostAsync("/app/conversations", new { text = "oldest " + question, deepThink = false });
@@ -243,7 +247,7 @@ public sealed class ConversationTests : IAsyncLifetime
         {
             var engine = new ScriptedEngine { IsHeld = true };
             Guid id, leaf;
-            await using (ChatHost host = await ChatHost.StartAsync(engine, home: home))
+            await using (ChatHost host = await StartAsync(engine, home))
             {
                 using ChatBrowser me = await host.SignUpAsync("stop@example.org");
                 JsonElement view = await me.PostAsync("/app/conversations", new { text = "Slow", deepThink = false });
@@ -253,7 +257,7 @@ public sealed class ConversationTests : IAsyncLifetime
                 await host.StopAsync(TimeSpan.FromMilliseconds(300));
             }
 
-            await using ChatHost next = await ChatHost.StartAsync(new ScriptedEngine(), home: home);
+            await using ChatHost next = await StartAsync(new ScriptedEngine(), home);
             using ChatBrowser again = next.Browse();
             await again.PostAsync("/app/accounts/sign-in", new { email = "stop@example.org", password = "a long enough phrase" });
             JsonElement answer = (await again.GetAsync($"/app/conversations/{id}")).GetProperty("messages").EnumerateArray().Last();
@@ -265,6 +269,8 @@ public sealed class ConversationTests : IAsyncLifetime
             Directory.Delete(home, recursive: true);
         }
     }
+
+    Task<ChatHost> StartAsync(ScriptedEngine engine, string? home = null) => ChatHost.StartAsync(engine, options => options with { Database = Database }, home);
 
     async Task<Guid[]> ListAsync(string search) =>
         [.. (await _me.GetAsync($"/app/conversations?search={Uri.EscapeDataString(search)}")).GetProperty("conversations").EnumerateArray().Select(conversation => conversation.GetProperty("id").GetGuid())];

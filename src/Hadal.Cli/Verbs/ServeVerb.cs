@@ -24,6 +24,7 @@ static class ServeVerb
         Option<string> urls = new("--urls") { Description = "Addresses to listen on, separated by semicolons. TLS is a proxy's work.", HelpName = "URLS", DefaultValueFactory = _ => ServerOptions.DefaultUrl };
         Option<string?> home = Options.Text("--home", "DIR", "Folder of the server's state; HADAL_HOME when it is left out.");
         Option<string?> database = Options.Text("--database", "CONNECTION", "PostgreSQL's connection string (postgres://… or Host=…); HADAL_DATABASE when it is left out, else SQLite in the home folder.");
+        Option<string?> smtp = Options.Text("--smtp", "ADDRESS", "Mail server that carries the codes of accounts, smtp://user@host:587 or smtps://user@host; HADAL_SMTP when it is left out, the password in HADAL_SMTP_PASSWORD. Without one they lie in the outbox.");
         Option<bool> strict = Options.Switch("--strict-deepseek", "The reasoner refuses what the original refuses: reasoning sent back, log probabilities, tools.");
         Option<bool> fast = Options.Switch("--fast", "Faster sampling of drafted tokens; the same seed then gives the same text only under the same load.");
         Option<int> running = Options.Integer("--max-running", "Most requests generated together.", 32, 1, 4096);
@@ -35,7 +36,7 @@ static class ServeVerb
             "hadal serve", "hadal serve --model models/nano --urls http://127.0.0.1:8080", "hadal serve --model models/chat --thinking-model models/reasoner --strict-deepseek",
             "hadal serve --urls \"http://*:8080\" --database \"Host=db;Database=hadal;Username=hadal;Password=…\"")
         {
-            model, thinking, urls, home, database, strict, fast, running, queue, cache, shared, backend,
+            model, thinking, urls, home, database, smtp, strict, fast, running, queue, cache, shared, backend,
             ServeMakeKeyVerb.Create(context),
             ServeOutboxVerb.Create(context),
             ServeGrantOperatorVerb.Create(context),
@@ -43,14 +44,15 @@ static class ServeVerb
         verb.SetAction(line => RunAsync(context, new Choice(line.GetRequiredValue(model), line.GetValue(thinking), line.GetRequiredValue(backend),
                 new EngineOptions { Fast = line.GetValue(fast), MaxRunning = line.GetValue(running), QueueLength = line.GetValue(queue), CacheBytes = line.GetValue(cache), SharedPrefixes = line.GetValue(shared) }),
             line.GetRequiredValue(urls).Split(';', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries), line.GetValue(home) ?? HadalHome.Folder,
-            line.GetValue(database) ?? Environment.GetEnvironmentVariable("HADAL_DATABASE"), line.GetValue(strict)).GetAwaiter().GetResult());
+            line.GetValue(database) ?? Environment.GetEnvironmentVariable("HADAL_DATABASE"), line.GetValue(strict), line.GetValue(smtp)).GetAwaiter().GetResult());
         return verb;
     }
 
-    static async Task<int> RunAsync(Context context, Choice choice, string[] urls, string home, string? database, bool strict)
+    static async Task<int> RunAsync(Context context, Choice choice, string[] urls, string home, string? database, bool strict, string? smtp)
     {
         long begun = Stopwatch.GetTimestamp();
         foreach (string url in urls) _ = BindingAddress.Parse(url); // before anything is loaded
+        MailOptions? mail = MailOptions.FromEnvironment(Environment.GetEnvironmentVariable, smtp);
         ModelFolder.Require(choice.Model);
         if (choice.Thinking is not null) ModelFolder.Require(choice.Thinking);
         string? hostKey = Environment.GetEnvironmentVariable("HADAL_API_KEY");
@@ -66,7 +68,7 @@ static class ServeVerb
             Database = database,
             ApiKey = string.IsNullOrEmpty(hostKey) ? null : hostKey,
             StrictDeepSeek = strict,
-            Mail = MailOptions.FromEnvironment(Environment.GetEnvironmentVariable),
+            Mail = mail,
         });
         await app.StartAsync(context.Cancellation);
         foreach (string url in app.Urls) notes.WriteLine($"Serving {Path.GetFileName(Path.TrimEndingDirectorySeparator(choice.Model))} at {url} (the chat at /, the API at /v1, its description at /docs).");
@@ -79,6 +81,13 @@ static class ServeVerb
         else
         {
             notes.WriteLine(string.IsNullOrEmpty(hostKey) ? "API keys were made before; hadal serve make-key makes another." : "API key: as HADAL_API_KEY says.");
+        }
+
+        if (mail is null)
+        {
+            notes.WriteLine(urls.All(url => BindingAddress.Parse(url).IsLoopback)
+                ? "No mail server (--smtp): the codes of new accounts are shown by hadal serve outbox."
+                : "No mail server (--smtp), and other machines reach this one: nobody can sign up.");
         }
 
         try

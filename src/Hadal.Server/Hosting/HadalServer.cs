@@ -1,4 +1,5 @@
 using Hadal.Server.Api;
+using Hadal.Server.Api.Description;
 using Hadal.Server.Conversations;
 using Hadal.Server.Keys;
 using Hadal.Server.Metrics;
@@ -66,6 +67,7 @@ public static class HadalServer
         app.UseMiddleware<ApiGateMiddleware>();
         HealthEndpoints.Map(app);
         ApiEndpoints.Map(app);
+        DescriptionEndpoints.Map(app);
         Telemetry.Map(app);
         ChatApplication.Map(app);
     }

@@ -24,6 +24,12 @@ public sealed record RecordMemory(int Tokens, IReadOnlyList<RecordMemoryEntry> D
     /// <summary>Bytes per token of a block with experts; 0 when there is none.</summary>
     public double SparseBytesPerToken => Sparse.Sum(e => (double)e.Bytes) / Tokens;
 
+    /// <summary>Elements per token that a dense block's backward leaves for its weight gradients while they wait; 0 when there is none. They are of the model's activation type.</summary>
+    public double DenseDeferredPerToken { get; init; }
+
+    /// <summary>As <see cref="DenseDeferredPerToken"/> for a block with experts.</summary>
+    public double SparseDeferredPerToken { get; init; }
+
     /// <summary>Bytes per token of all main blocks of a shape.</summary>
     public double BytesPerToken(TransformerShape shape)
     {
@@ -40,9 +46,22 @@ public sealed record RecordMemory(int Tokens, IReadOnlyList<RecordMemoryEntry> D
         ArgumentNullException.ThrowIfNull(recipe);
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(tokens);
         IReadOnlyList<Block> blocks = Transformer.DeclareBlocks(shape, recipe);
-        (RecordMemoryEntry[] dense, long denseReserved) = Count(blocks.FirstOrDefault(b => b.Routed is null), recipe, tokens);
-        (RecordMemoryEntry[] sparse, long sparseReserved) = Count(blocks.FirstOrDefault(b => b.Routed is not null), recipe, tokens);
-        return new RecordMemory(tokens, dense, sparse, denseReserved, sparseReserved);
+        Block? denseBlock = blocks.FirstOrDefault(b => b.Routed is null), sparseBlock = blocks.FirstOrDefault(b => b.Routed is not null);
+        (RecordMemoryEntry[] dense, long denseReserved) = Count(denseBlock, recipe, tokens);
+        (RecordMemoryEntry[] sparse, long sparseReserved) = Count(sparseBlock, recipe, tokens);
+        return new RecordMemory(tokens, dense, sparse, denseReserved, sparseReserved)
+        {
+            DenseDeferredPerToken = Deferred(denseBlock, tokens), SparseDeferredPerToken = Deferred(sparseBlock, tokens),
+        };
+    }
+
+    static double Deferred(Block? block, int tokens)
+    {
+        if (block is null) return 0;
+        using var backend = new CountedBackend();
+        using var arena = new TensorArena(backend);
+        new BlockDeferred().Allocate(arena, block, DType.F32, tokens);
+        return arena.UsedBytes / 4.0 / tokens;
     }
 
     static (RecordMemoryEntry[] Entries, long Reserved) Count(Block? block, Recipe recipe, int tokens)

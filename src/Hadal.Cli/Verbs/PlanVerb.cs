@@ -6,8 +6,9 @@ namespace Hadal.Cli.Verbs;
 static class PlanVerb
 {
     public static Verb Create(Context context) =>
-        new("plan", "Shows what a run on many ranks would do, without running it.", "hadal plan schedule --kind dualpipe --ranks 8 --micro-batches 20")
+        new("plan", "Shows what a run on many ranks would do, without running it.", "hadal plan schedule --kind dualpipe --ranks 8 --micro-batches 20", "hadal plan train --preset v3-671b --html plan.html")
         {
             PlanScheduleVerb.Create(context),
+            PlanTrainVerb.Create(context),
         };
 }

@@ -14,12 +14,16 @@ public sealed class ScheduleDrawing
     const double PointsPerForward = 21, LeastPointsPerForward = 7, UsualWidth = 2600;
 
     readonly TimedSchedule _timed;
+    readonly ScheduleSheet _sheet;
     readonly double _scale;
 
     /// <summary>Lays the picture out.</summary>
-    public ScheduleDrawing(TimedSchedule timed)
+    /// <param name="timed">What is drawn.</param>
+    /// <param name="sheet">What it is drawn on; white paper when null.</param>
+    public ScheduleDrawing(TimedSchedule timed, ScheduleSheet? sheet = null)
     {
         _timed = timed;
+        _sheet = sheet ?? ScheduleSheet.White;
         double forwards = timed.Makespan / timed.Costs.Forward;
         _scale = Math.Clamp(UsualWidth / forwards, LeastPointsPerForward, PointsPerForward) / timed.Costs.Forward;
 
@@ -45,9 +49,9 @@ public sealed class ScheduleDrawing
     /// <summary>Draws onto a surface of <see cref="Width"/> × <see cref="Height"/> points.</summary>
     public void Draw(IDrawingSurface surface)
     {
-        surface.Box(0, 0, Width, Height, Paper);
-        surface.Text(Padding, 32, ScheduleSummary.Title(_timed.Schedule), 17, Ink, bold: true);
-        surface.Text(Padding, 52, ScheduleSummary.Figures(_timed), 12, Faint);
+        surface.Box(0, 0, Width, Height, _sheet.Paper);
+        surface.Text(Padding, 32, ScheduleSummary.Title(_timed.Schedule), 17, _sheet.Ink, bold: true);
+        surface.Text(Padding, 52, ScheduleSummary.Figures(_timed), 12, _sheet.Faint);
         Legend(surface);
         Axis(surface);
         for (int rank = 0; rank < _timed.Schedule.Ranks; rank++) Row(surface, rank);
@@ -57,9 +61,9 @@ public sealed class ScheduleDrawing
     {
         PipelinePlacement placement = _timed.Schedule.Placement;
         double y = Top + rank * RowStep;
-        surface.Text(Padding, y + 14, $"rank {rank}", 12, Ink, bold: true);
-        surface.Text(Padding, y + 26, ScheduleSummary.Stages(placement, rank), 9, Faint);
-        surface.Box(Left, y, _timed.Makespan * _scale, RowHeight, Track, 2);
+        surface.Text(Padding, y + 14, $"rank {rank}", 12, _sheet.Ink, bold: true);
+        surface.Text(Padding, y + 26, ScheduleSummary.Stages(placement, rank), 9, _sheet.Faint);
+        surface.Box(Left, y, _timed.Makespan * _scale, RowHeight, _sheet.Track, 2);
         for (int i = 0; i < _timed.Schedule.Steps[rank].Length; i++)
         {
             ScheduleStep step = _timed.Schedule.Steps[rank][i];
@@ -79,8 +83,8 @@ public sealed class ScheduleDrawing
         }
 
         double end = Left + _timed.Makespan * _scale;
-        surface.Text(end + 8, y + 14, Number(_timed.Idle(rank) / _timed.Costs.Forward) + " F", 11, Ink);
-        surface.Text(end + 8, y + 26, $"idle, {(100 * _timed.Idle(rank) / _timed.Makespan).ToString("0.#", CultureInfo.InvariantCulture)} %", 9, Faint);
+        surface.Text(end + 8, y + 14, Number(_timed.Idle(rank) / _timed.Costs.Forward) + " F", 11, _sheet.Ink);
+        surface.Text(end + 8, y + 26, $"idle, {(100 * _timed.Idle(rank) / _timed.Makespan).ToString("0.#", CultureInfo.InvariantCulture)} %", 9, _sheet.Faint);
     }
 
     void Part(IDrawingSurface surface, int rank, StepKind kind, int phase, int microBatch, double x, double y, double width, double height, string note)
@@ -102,16 +106,16 @@ public sealed class ScheduleDrawing
         if (Has(StepKind.Backward) || Has(StepKind.ForwardBackward)) Entry(StepKind.Backward, "B backward");
         if (Has(StepKind.BackwardInput)) Entry(StepKind.BackwardInput, "b for the input");
         if (Has(StepKind.BackwardWeights)) Entry(StepKind.BackwardWeights, "W for the weights");
-        surface.Box(x, y, 14, 14, Track, 2);
-        surface.Text(x + 20, y + 11, "idle", 11, Ink);
-        if (ScheduleSummary.Shades(schedule) is { } shades) surface.Text(x + 62, y + 11, shades, 11, Faint);
+        surface.Box(x, y, 14, 14, _sheet.Track, 2);
+        surface.Text(x + 20, y + 11, "idle", 11, _sheet.Ink);
+        if (ScheduleSummary.Shades(schedule) is { } shades) surface.Text(x + 62, y + 11, shades, 11, _sheet.Faint);
 
         void Entry(StepKind kind, string text)
         {
             surface.Box(x, y, 14, 14, Of(kind, second: false).Fill, 2);
             if (schedule.Placement.Phases == 2) surface.Box(x + 15, y, 14, 14, Of(kind, second: true).Fill, 2);
             double after = schedule.Placement.Phases == 2 ? 35 : 20;
-            surface.Text(x + after, y + 11, text, 11, Ink);
+            surface.Text(x + after, y + 11, text, 11, _sheet.Ink);
             x += after + 6.3 * text.Length + 18;
         }
     }
@@ -123,11 +127,11 @@ public sealed class ScheduleDrawing
         for (int tick = 0; tick * unit <= _timed.Makespan + 1e-9; tick += every)
         {
             double x = Left + tick * unit * _scale;
-            surface.Line(x, Top - 6, x, bottom + 5, Rule, 1);
-            surface.Text(x, bottom + 18, tick.ToString(CultureInfo.InvariantCulture), 10, Faint, TextAnchor.Middle);
+            surface.Line(x, Top - 6, x, bottom + 5, _sheet.Rule, 1);
+            surface.Text(x, bottom + 18, tick.ToString(CultureInfo.InvariantCulture), 10, _sheet.Faint, TextAnchor.Middle);
         }
 
-        surface.Text(Padding, bottom + 18, "time in F", 10, Faint);
+        surface.Text(Padding, bottom + 18, "time in F", 10, _sheet.Faint);
     }
 
     static string Number(double value) => value.ToString("0.##", CultureInfo.InvariantCulture);

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Hadal.Model;
 using Hadal.Parallel.Ranks;
@@ -83,6 +84,12 @@ public sealed class PipelineExecutor : IDisposable
     /// <summary>Chunks that were in memory at once, at most: what <see cref="ScheduleChecker.ActivationPeak"/> promises, and inputs received ahead.</summary>
     public int Chunks => _all.Count;
 
+    /// <summary>Steps of the rank's list.</summary>
+    public int Steps => _steps.Length;
+
+    /// <summary>Notes when each step began and ended; null for nobody.</summary>
+    public PipelineTrace? Trace { get; set; }
+
     /// <summary>Runs the rank's list once.</summary>
     /// <param name="step">Tokens in, gradients and losses out.</param>
     /// <param name="weights">Weights of the losses.</param>
@@ -96,11 +103,13 @@ public sealed class PipelineExecutor : IDisposable
         for (int at = 0; at < _steps.Length; at++)
         {
             ScheduleStep now = _steps[at];
+            int from = at;
+            long start = Trace is null ? 0 : Stopwatch.GetTimestamp();
             if (now.IsCommunication)
             {
-                int from = at;
                 while (at + 1 < _steps.Length && _steps[at + 1].IsCommunication) at++;
                 Communicate(from, at + 1);
+                Trace?.Note(from, at + 1, start, Stopwatch.GetTimestamp());
                 continue;
             }
 
@@ -126,6 +135,8 @@ public sealed class PipelineExecutor : IDisposable
                     EndBackward(step, now.Phase, now.MicroBatch, chunk, gradients, split);
                     break;
             }
+
+            Trace?.Note(from, at + 1, start, Stopwatch.GetTimestamp());
         }
     }
 
@@ -205,21 +216,21 @@ public sealed class PipelineExecutor : IDisposable
             bool forwards = i < forward.Layers, backwards = i < backward.Layers;
             int layer = backward.Layers - 1 - i;
             if (forwards) f.Dispatch();
-            Trace(forwards, "DISPATCH(F)", i);
+            Tell(forwards, "DISPATCH(F)", i);
             if (backwards) b.ExpertsInput();
-            Trace(backwards, "MLP(B)", layer);
+            Tell(backwards, "MLP(B)", layer);
             if (backwards) backward.ExpertWeights(layer, Shared(backward, layer), gradients);
-            Trace(backwards, "MLP(W)", layer);
+            Tell(backwards, "MLP(W)", layer);
             if (backwards) b.DispatchBackward();
-            Trace(backwards, "DISPATCH(B)", layer);
+            Tell(backwards, "DISPATCH(B)", layer);
             if (forwards) f.Experts();
-            Trace(forwards, "MLP(F)", i);
+            Tell(forwards, "MLP(F)", i);
             if (forwards) f.Combine();
-            Trace(forwards, "COMBINE(F)", i);
+            Tell(forwards, "COMBINE(F)", i);
             if (backwards) b.AttentionInput(backward.Stream);
-            Trace(backwards, "ATTN(B)", layer);
+            Tell(backwards, "ATTN(B)", layer);
             if (backwards) backward.AttentionWeights(layer, Shared(backward, layer), gradients);
-            Trace(backwards, "ATTN(W)", layer);
+            Tell(backwards, "ATTN(W)", layer);
             if (layer > 0) Combine(layer - 1);
             if (i + 1 < forward.Layers) Attention(i + 1);
         }
@@ -227,20 +238,20 @@ public sealed class PipelineExecutor : IDisposable
         void Attention(int layer)
         {
             forward.ForwardAttention(layer);
-            Trace(happened: true, "ATTN(F)", layer);
+            Tell(happened: true, "ATTN(F)", layer);
         }
 
         void Combine(int layer)
         {
             backward.BackwardCombine(layer, Shared(backward, layer));
-            Trace(happened: true, "COMBINE(B)", layer);
+            Tell(happened: true, "COMBINE(B)", layer);
         }
     }
 
     /// <summary>Phases of pairs as they were run, for tests; null for none.</summary>
     internal List<(string Phase, int Layer)>? Phases { get; set; }
 
-    void Trace(bool happened, string phase, int layer)
+    void Tell(bool happened, string phase, int layer)
     {
         if (happened) Phases?.Add((phase, layer));
     }

@@ -18,9 +18,16 @@ public sealed record TimedSchedule(PipelineSchedule Schedule, StepCosts Costs, I
     public double Busy(int rank)
     {
         double busy = 0;
-        foreach (ScheduleStep step in Schedule.Steps[rank]) busy += Costs.Of(step.Kind);
+        for (int i = 0; i < Schedule.Steps[rank].Length; i++)
+            if (!Schedule.Steps[rank][i].IsCommunication) busy += Duration(rank, i);
         return busy;
     }
+
+    /// <summary>How long steps took where stages differ, [rank][step]; null when all stages cost the same, <see cref="Costs"/>.</summary>
+    public ImmutableArray<ImmutableArray<double>>? Durations { get; init; }
+
+    /// <summary>How long a step takes that computes.</summary>
+    public double Duration(int rank, int step) => Durations is { } uneven ? uneven[rank][step] : Costs.Of(Schedule.Steps[rank][step].Kind);
 
     /// <summary>Time in which a rank waits, from the first step of the pipeline to the last: what the formulas call the bubble.</summary>
     public double Idle(int rank) => Makespan - Busy(rank);
@@ -38,11 +45,13 @@ public static class ScheduleClock
     /// <summary>Runs a schedule.</summary>
     /// <param name="schedule">The schedule.</param>
     /// <param name="costs">Costs of steps, and the unit of the result.</param>
+    /// <param name="timeOf">Time of a step that computes, by its rank, where stages differ; <paramref name="costs"/> then give the unit and what formulas use. Null: all stages cost the same.</param>
     /// <exception cref="InvalidOperationException">The schedule does not end: ranks wait for messages that nobody sends.</exception>
-    public static TimedSchedule Run(PipelineSchedule schedule, StepCosts costs)
+    public static TimedSchedule Run(PipelineSchedule schedule, StepCosts costs, Func<int, ScheduleStep, double>? timeOf = null)
     {
         costs.Validate();
         int ranks = schedule.Ranks;
+        double[][]? durations = timeOf is null ? null : [.. schedule.Steps.Select((steps, rank) => steps.Select(step => step.IsCommunication ? 0 : timeOf(rank, step)).ToArray())];
         var times = new StepTime[ranks][];
         for (int rank = 0; rank < ranks; rank++) times[rank] = new StepTime[schedule.Steps[rank].Length];
         var next = new int[ranks];
@@ -80,7 +89,7 @@ public static class ScheduleClock
                         now[rank] = Math.Max(start, arrival);
                         break;
                     default:
-                        now[rank] = start + costs.Of(step.Kind);
+                        now[rank] = start + (durations is null ? costs.Of(step.Kind) : durations[rank][next[rank]]);
                         break;
                 }
 
@@ -95,7 +104,10 @@ public static class ScheduleClock
                 throw new InvalidOperationException($"Rank {rank} waits for ever at its step {next[rank]}, {schedule.Steps[rank][next[rank]]}: check the schedule with ScheduleChecker.");
         }
 
-        return new(schedule, costs, [.. times.Select(t => t.ToImmutableArray())], now.Max());
+        return new(schedule, costs, [.. times.Select(t => t.ToImmutableArray())], now.Max())
+        {
+            Durations = durations is null ? null : [.. durations.Select(d => d.ToImmutableArray())],
+        };
     }
 
     static Queue<double> Wire(Dictionary<(int From, int To), Queue<double>> wires, int from, int to)

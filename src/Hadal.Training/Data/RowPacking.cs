@@ -21,7 +21,7 @@ static class RowPacking
         var parts = new CounterRandom(seed, RandomPurpose.TokenSplit);
         var splitter = new PunctuationSplitter(tokenizer, data.PunctuationSplitRate, parts.UInt64);
         int[][] tokens = new int[documents.Count][];
-        Parallel.For(0, documents.Count, new ParallelOptions { CancellationToken = cancel }, i =>
+        System.Threading.Tasks.Parallel.For(0, documents.Count, new ParallelOptions { CancellationToken = cancel }, i =>
         {
             var ids = new List<int>();
             fillInMiddle.Encode(Encoding.UTF8.GetBytes(documents[i].Text), (ulong)i, ids);

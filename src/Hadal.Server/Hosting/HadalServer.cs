@@ -6,6 +6,7 @@ using Hadal.Server.Metrics;
 using Hadal.Server.Web;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.HttpOverrides;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -60,6 +61,9 @@ public static class HadalServer
     static void Map(WebApplication app, ServerOptions options)
     {
         _ = app.Services.GetRequiredService<EngineOwner>(); // made now, so that it is disposed with the server
+
+        // A proxy on this machine says for whom it asks, and whether over TLS; nobody else is believed.
+        app.UseForwardedHeaders(new ForwardedHeadersOptions { ForwardedHeaders = ForwardedHeaders.XForwardedFor | ForwardedHeaders.XForwardedProto });
         app.UseRouting();
         app.UseMiddleware<ApiErrorMiddleware>();
         ChatApplication.Use(app);
@@ -95,6 +99,7 @@ public static class HadalServer
         }
 
         logging.SetMinimumLevel(LogLevel.Warning);
+        logging.AddFilter("Microsoft.AspNetCore.DataProtection", LogLevel.Error); // its keys lie in a folder that their owner alone can read
         logging.AddSimpleConsole(console => console.SingleLine = true);
         logging.Services.Configure<ConsoleLoggerOptions>(console => console.LogToStandardErrorThreshold = LogLevel.Trace);
     }

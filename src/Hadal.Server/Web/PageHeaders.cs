@@ -24,7 +24,7 @@ sealed class PageHeaders(RequestDelegate next)
             headers["Cross-Origin-Opener-Policy"] = "same-origin";
             headers["Cross-Origin-Resource-Policy"] = "same-origin";
             headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=(), payment=(), usb=()";
-            if (context.Request.Path.StartsWithSegments("/app", StringComparison.Ordinal)) headers.CacheControl = "no-store";
+            if (context.Request.Path.StartsWithSegments("/app", StringComparison.Ordinal)) headers.CacheControl = "no-cache, no-store"; // as the tokens of pages want it
         }
 
         return next(context);

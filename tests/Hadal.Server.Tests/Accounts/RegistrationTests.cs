@@ -111,6 +111,32 @@ public sealed class RegistrationTests
     }
 
     [Fact]
+    public async Task Behind_a_proxy_on_this_machine_each_visitor_is_counted_alone_and_TLS_makes_cookies_secure()
+    {
+        await using ChatHost host = await ChatHost.StartAsync(new ScriptedEngine(), options => options with { AddressLimits = new AddressLimits { SignIn = (1, TimeSpan.FromHours(1)) } });
+        using ChatBrowser browser = host.Browse();
+        string token = (await browser.GetAsync("/app/session")).GetProperty("token").GetString()!;
+        async Task<HttpStatusCode> TryAsync(string forwardedFor)
+        {
+            using var request = new HttpRequestMessage(HttpMethod.Post, "/app/accounts/sign-in") { Content = System.Net.Http.Json.JsonContent.Create(Somebody) };
+            request.Headers.Add("X-Hadal-Token", token);
+            request.Headers.Add("X-Forwarded-For", forwardedFor);
+            using HttpResponseMessage response = await browser.Client.SendAsync(request);
+            return response.StatusCode;
+        }
+
+        Assert.Equal(HttpStatusCode.BadRequest, await TryAsync("203.0.113.1"));
+        Assert.Equal(HttpStatusCode.TooManyRequests, await TryAsync("203.0.113.1"));
+        Assert.Equal(HttpStatusCode.BadRequest, await TryAsync("203.0.113.2"));
+        Assert.Equal(HttpStatusCode.TooManyRequests, await TryAsync("198.51.100.7, 203.0.113.2")); // what a visitor wrote before the proxy's own entry does not count
+
+        using var secure = new HttpRequestMessage(HttpMethod.Get, "/app/session");
+        secure.Headers.Add("X-Forwarded-Proto", "https");
+        using HttpResponseMessage answer = await new HttpClient { BaseAddress = new Uri(host.Address) }.SendAsync(secure);
+        Assert.All(answer.Headers.GetValues("Set-Cookie"), cookie => Assert.Contains("; secure", cookie, StringComparison.Ordinal));
+    }
+
+    [Fact]
     public async Task Codes_to_one_address_are_counted_whoever_asks()
     {
         await using ChatHost host = await ChatHost.StartAsync(new ScriptedEngine());

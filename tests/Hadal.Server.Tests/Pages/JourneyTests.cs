@@ -281,6 +281,33 @@ public sealed class JourneyTests(Chromium chromium) : IClassFixture<Chromium>, I
     }
 
     [Fact]
+    public async Task A_closed_sign_up_says_why_and_what_to_do()
+    {
+        await using ChatHost closed = await ChatHost.StartAsync(new ScriptedEngine(), options => options with { Urls = ["http://0.0.0.0:0"] });
+        await using Visitor visitor = await chromium.VisitAsync(closed.Address.Replace("0.0.0.0", "127.0.0.1", StringComparison.Ordinal));
+        await visitor.Page.GotoAsync("/sign-up");
+        await Expect(visitor.Heading("Sign-up is closed")).ToBeVisibleAsync();
+        await Expect(visitor.Page.GetByText("--smtp smtp://user@host:587")).ToBeVisibleAsync();
+        await Expect(visitor.Page.GetByRole(AriaRole.Textbox)).ToHaveCountAsync(0);
+        visitor.RequireNoFaults();
+    }
+
+    [Fact]
+    public async Task A_chosen_theme_stays()
+    {
+        await _me.SignUpAsync(_host, "theme@example.org");
+        await _me.Page.GotoAsync("/settings");
+        string light = await GroundAsync();
+        await _me.Page.GetByText("Dark", new() { Exact = true }).ClickAsync();
+        string dark = await GroundAsync();
+        Assert.False(light == dark, $"Light and dark have the same ground, {light}.");
+        await _me.Page.ReloadAsync();
+        await Expect(_me.Page.GetByRole(AriaRole.Radio, new() { Name = "Dark" })).ToBeCheckedAsync();
+        Assert.Equal(dark, await GroundAsync());
+        _me.RequireNoFaults();
+    }
+
+    [Fact]
     public async Task Waiting_and_failing_are_told_and_can_be_tried_again()
     {
         await _me.SignUpAsync(_host, "queue@example.org");
@@ -308,6 +335,8 @@ public sealed class JourneyTests(Chromium chromium) : IClassFixture<Chromium>, I
         await _me.Button($"Actions for {title}").ClickAsync();
         await _me.Page.GetByRole(AriaRole.Menuitem, new() { Name = action }).ClickAsync();
     }
+
+    Task<string> GroundAsync() => _me.Page.EvaluateAsync<string>("() => getComputedStyle(document.body).backgroundColor");
 
     static async Task SignInAsync(Visitor visitor, string email)
     {

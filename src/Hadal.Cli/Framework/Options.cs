@@ -55,6 +55,15 @@ static class Options
         CustomParser = result => Parse(result, name, $"at least {least} bytes, such as 5GB, 200MiB or 4096", text => ParseBytes(text) is { } value && value >= least ? value : null, usual),
     };
 
+    /// <summary>A time that may be left out: <c>800ms</c>, <c>2s</c>, <c>1.5min</c>.</summary>
+    public static Option<TimeSpan?> Duration(string name, string description) => new(name)
+    {
+        Description = description,
+        HelpName = "TIME",
+        CustomParser = result => Parse<TimeSpan>(result, name, "a time from 1ms to 1h, such as 800ms, 2s or 1.5min",
+            text => ParseDuration(text) is { } value && value >= TimeSpan.FromMilliseconds(1) && value <= TimeSpan.FromHours(1) ? value : null, TimeSpan.FromSeconds(1)),
+    };
+
     /// <summary>One of a few words; the first is the default.</summary>
     public static Option<string> Choice(string name, string description, params string[] words) => new(name)
     {
@@ -158,5 +167,13 @@ static class Options
         ];
         (string unit, long size) = Array.Find(units, entry => text.EndsWith(entry.Unit, StringComparison.OrdinalIgnoreCase));
         return double.TryParse(text.AsSpan(0, text.Length - unit.Length), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double number) && number * size < 9e18 ? (long)(number * size) : null;
+    }
+
+    static TimeSpan? ParseDuration(string text)
+    {
+        (string Unit, double Seconds)[] units = [("ms", 0.001), ("min", 60), ("h", 3600), ("s", 1)];
+        (string? unit, double seconds) = Array.Find(units, entry => text.EndsWith(entry.Unit, StringComparison.Ordinal));
+        return unit is not null && double.TryParse(text.AsSpan(0, text.Length - unit.Length), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double number) && number * seconds < 1e6
+            ? TimeSpan.FromSeconds(number * seconds) : null;
     }
 }

@@ -9,10 +9,13 @@ static class BenchVerb
 {
     public static Verb Create(Context context) =>
         new("bench", "Measures how fast this machine trains, decodes and multiplies.",
-            "hadal bench step --preset nano", "hadal bench decode --preset nano", "hadal bench matrix", "hadal bench layer", "hadal bench gemm")
+            "hadal bench step --preset nano", "hadal bench decode --preset nano", "hadal bench serve --model models/nano", "hadal bench matrix", "hadal bench layer", "hadal bench gemm")
         {
             BenchStepVerb.Create(context),
             BenchDecodeVerb.Create(context),
+#if SERVER
+            BenchServeVerb.Create(context),
+#endif
             BenchMatrixVerb.Create(context),
             BenchLayerVerb.Create(context),
             BenchPipelineVerb.Create(context),

@@ -20,7 +20,7 @@ sealed class BatchRunner : IDisposable
     Tensor _normed, _logits, _draftLogits;
     ArenaMark _begin;
 
-    public BatchRunner(Transformer model, PagePool pool, bool withMtp)
+    public BatchRunner(Transformer model, PagePool pool, bool withMtp, TimeSpan loadHalfLife)
     {
         _model = model;
         _pool = pool;
@@ -37,6 +37,7 @@ sealed class BatchRunner : IDisposable
         _loadIndex[model.Blocks.Count] = Mtp?.Block.Routed is null ? -1 : sparse++;
         ExpertLoad = new long[sparse][];
         for (int i = 0; i < sparse; i++) ExpertLoad[i] = new long[model.Shape.Gate.Experts];
+        RecentLoad = new DecayingLoad(sparse, model.Shape.Gate.Experts, loadHalfLife.TotalSeconds);
     }
 
     /// <summary>The module that drafts; null without speculation.</summary>
@@ -44,6 +45,9 @@ sealed class BatchRunner : IDisposable
 
     /// <summary>Tokens routed to each expert so far: [sparse layer, the MTP module's last][expert].</summary>
     public long[][] ExpertLoad { get; }
+
+    /// <summary>The same, with old tokens counting less.</summary>
+    public DecayingLoad RecentLoad { get; }
 
     /// <summary>
     /// Runs the main model over <see cref="Sequence.StepTokens"/> tokens of each sequence from position <see cref="Sequence.Computed"/> on, and the head where
@@ -187,5 +191,6 @@ sealed class BatchRunner : IDisposable
         long[] load = ExpertLoad[_loadIndex[layer]];
         ReadOnlySpan<int> counts = saved.Routed!.Movement.Counts.AsSpan<int>();
         for (int e = 0; e < load.Length; e++) load[e] += counts[e];
+        RecentLoad.Add(_loadIndex[layer], counts);
     }
 }

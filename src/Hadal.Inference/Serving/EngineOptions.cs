@@ -42,6 +42,9 @@ public sealed record EngineOptions
     /// </summary>
     public bool Fast { get; init; }
 
+    /// <summary>After this time a token counts half in <see cref="EngineStatistics.RecentExpertLoad"/>.</summary>
+    public TimeSpan ExpertLoadHalfLife { get; init; } = TimeSpan.FromMinutes(10);
+
     /// <summary>Refuses impossible values.</summary>
     /// <exception cref="ArgumentException">The message names the option, its value and what is expected.</exception>
     public EngineOptions Validate()
@@ -53,6 +56,7 @@ public sealed record EngineOptions
         At(nameof(CacheBytes), CacheBytes, 1);
         At(nameof(SwapBytes), SwapBytes, 0);
         At(nameof(CacheDirectoryBytes), CacheDirectoryBytes, 0);
+        if (ExpertLoadHalfLife <= TimeSpan.Zero) throw new ArgumentException($"{nameof(ExpertLoadHalfLife)} is {ExpertLoadHalfLife}; expected more than nothing.", nameof(ExpertLoadHalfLife));
         return this;
 
         static void At(string name, long value, long least)

@@ -44,4 +44,21 @@ public sealed record EngineStatistics
 
     /// <summary>Tokens routed to each expert: [layer of routed experts][expert].</summary>
     public IReadOnlyList<IReadOnlyList<long>> ExpertLoad { get; init; } = [];
+
+    /// <summary>
+    /// As <see cref="ExpertLoad"/>, but each token counts half as much after <see cref="EngineOptions.ExpertLoadHalfLife"/>: what a placement of experts should follow.
+    /// </summary>
+    public IReadOnlyList<IReadOnlyList<double>> RecentExpertLoad { get; init; } = [];
+
+    /// <summary>Seconds of a step of late that only decoded; 0 before the first.</summary>
+    public double DecodeStepSeconds { get; init; }
+
+    /// <summary>Tokens a second of late in steps that read prompts; 0 before the first.</summary>
+    public double PromptTokensPerSecond { get; init; }
+
+    /// <summary>Pages of remembered prefixes on disk.</summary>
+    public int PagesOnDisk { get; init; }
+
+    /// <summary>How often latency goals held; null for an engine that has no router.</summary>
+    public Workers.RouterReport? Goals { get; init; }
 }

@@ -25,6 +25,7 @@ public sealed partial class InferenceEngine : ThreadedEngine
     readonly List<Sequence> _running = [], _aside = [];
     readonly Sequence[] _step;
     readonly double[] _target;
+    readonly long _begun = Stopwatch.GetTimestamp();
     readonly Dictionary<string, BlockKey> _roots = new(StringComparer.Ordinal);
     Sequence? _candidate;
     int _stepCount, _runningCount;
@@ -49,7 +50,7 @@ public sealed partial class InferenceEngine : ThreadedEngine
         bool speculate = Speculates(transformer, options);
         _pool = new PagePool(transformer, pages, speculate);
         _swap = new SwapStore(_pool.PageBytes, options.SwapBytes);
-        _runner = new BatchRunner(transformer, _pool, speculate);
+        _runner = new BatchRunner(transformer, _pool, speculate, options.ExpertLoadHalfLife);
         if (options.CacheDirectory is not null && options.PrefixCache) _store = new PageStore(Path.Combine(options.CacheDirectory, StoreName(model, _pool)), _pool.PageBytes, options.CacheDirectoryBytes);
         _step = new Sequence[options.MaxRunning];
         _target = options.Fast ? new double[transformer.Shape.Vocabulary] : [];
@@ -73,13 +74,14 @@ public sealed partial class InferenceEngine : ThreadedEngine
         DraftedTokens = Volatile.Read(ref _drafted),
         AcceptedTokens = Volatile.Read(ref _accepted),
         ExpertLoad = [.. _runner.ExpertLoad.Select(layer => (IReadOnlyList<long>)layer.ToArray())],
+        RecentExpertLoad = _runner.RecentLoad.Present(Stopwatch.GetElapsedTime(_begun).TotalSeconds),
+        DecodeStepSeconds = Volatile.Read(ref _stepSeconds),
+        PromptTokensPerSecond = Volatile.Read(ref _tokensPerSecond),
+        PagesOnDisk = PagesOnDisk,
     };
 
     /// <summary>Whether tokens are drafted.</summary>
     public bool IsSpeculating => _runner.Mtp is not null;
-
-    /// <summary>Seconds of a step of late that only decoded, and tokens a second of late in steps that read prompts; 0 before the first.</summary>
-    public (double DecodeStepSeconds, double PromptTokensPerSecond) Speed => (Volatile.Read(ref _stepSeconds), Volatile.Read(ref _tokensPerSecond));
 
     /// <summary>Bytes that the steps of the engine allocated on its thread, events and the taking of requests excepted.</summary>
     internal long StepAllocatedBytes { get; private set; }
@@ -88,7 +90,7 @@ public sealed partial class InferenceEngine : ThreadedEngine
     internal long Steps => Volatile.Read(ref _steps);
 
     /// <summary>Layers of a page, and bytes of a position in one: what pages from elsewhere must have.</summary>
-    internal (int Layers, int RowBytes) PageForm => (_pool.Layers, _pool.RowBytes);
+    public (int Layers, int RowBytes) PageForm => (_pool.Layers, _pool.RowBytes);
 
     /// <summary>Pages remembered on disk.</summary>
     internal int PagesOnDisk => _store?.Count ?? 0;
@@ -116,6 +118,7 @@ public sealed partial class InferenceEngine : ThreadedEngine
         long allocated = GC.GetAllocatedBytesForCurrentThread(), start = Stopwatch.GetTimestamp();
         (int tokens, int logitRows) = Plan();
         if (_stepCount == 0) return _aside.Count > 0;
+        _runner.RecentLoad.Advance(Stopwatch.GetElapsedTime(_begun, start).TotalSeconds);
         _runner.Forward(_step, _stepCount, tokens, logitRows);
         for (int s = 0; s < _stepCount; s++) Choose(_step[s]);
         if (_runner.Mtp is not null) Draft();

@@ -10,8 +10,6 @@ using Microsoft.AspNetCore.HttpOverrides;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
-using Microsoft.Extensions.Logging;
-using Microsoft.Extensions.Logging.Console;
 
 namespace Hadal.Server.Hosting;
 
@@ -33,7 +31,7 @@ public static class HadalServer
             EnvironmentName = Environments.Production,
         });
         builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel => Limit(kestrel, options.Limits));
-        Log(builder.Logging, options);
+        ServerLog.Configure(builder.Logging, options.Logging);
         AddServices(builder.Services, options);
         WebApplication app = builder.Build();
         foreach (string url in options.Urls) app.Urls.Add(url);
@@ -88,19 +86,5 @@ public static class HadalServer
         to.MinResponseDataRate = new MinDataRate(limits.BytesPerSecond, limits.RateGrace);
         to.KeepAliveTimeout = limits.IdleConnection;
         to.MaxConcurrentConnections = limits.Connections;
-    }
-
-    static void Log(ILoggingBuilder logging, ServerOptions options)
-    {
-        if (options.Logging is not null)
-        {
-            options.Logging(logging);
-            return;
-        }
-
-        logging.SetMinimumLevel(LogLevel.Warning);
-        logging.AddFilter("Microsoft.AspNetCore.DataProtection", LogLevel.Error); // its keys lie in a folder that their owner alone can read
-        logging.AddSimpleConsole(console => console.SingleLine = true);
-        logging.Services.Configure<ConsoleLoggerOptions>(console => console.LogToStandardErrorThreshold = LogLevel.Trace);
     }
 }

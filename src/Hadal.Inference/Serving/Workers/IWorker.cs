@@ -25,6 +25,9 @@ public interface IWorker
 
     /// <summary>What it is doing, as last known; cheap.</summary>
     EngineStatistics Statistics { get; }
+
+    /// <summary>Whether it can be reached, as last known; cheap.</summary>
+    bool IsAvailable => true;
 }
 
 /// <summary>Computes prompts. Safe to call from many threads.</summary>

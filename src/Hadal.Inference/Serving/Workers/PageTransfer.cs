@@ -27,6 +27,16 @@ public static class PageTransfer
 
     static ReadOnlySpan<byte> Magic => "HADALPGS"u8;
 
+    /// <summary>Bytes that the pages of so many positions have.</summary>
+    /// <param name="positions">0 or more.</param>
+    /// <param name="layers">Layers of the cache.</param>
+    /// <param name="rowBytes">Bytes of a position in a layer.</param>
+    public static long MostBytes(long positions, int layers, int rowBytes)
+    {
+        long pages = (positions + GenerationSession.PageLength - 1) / GenerationSession.PageLength;
+        return checked(HeaderBytes + (pages * layers * PartBytes) + (positions * rowBytes * layers));
+    }
+
     /// <summary>Refuses what is damaged, cut, or of another model. Nothing is trusted before it was compared.</summary>
     /// <param name="pages">The bytes that arrived.</param>
     /// <param name="fingerprint">Of the model that is to use them.</param>

@@ -15,10 +15,13 @@ sealed class WorkerSlot<T>(T worker)
     /// <summary>Attention work it has: each token reads all before it, so n·(n + 1)/2 for a prompt of n.</summary>
     public double Work { get; set; }
 
+    /// <summary>Tokens of prompts whose first token is still to come.</summary>
+    public double Pending { get; set; }
+
     /// <summary>Requests it is given at most, moved by the goal.</summary>
     public double Limit { get; set; } = worker.MostRequests;
 
-    /// <summary>Tokens computed a second, as measured; 0 before the first.</summary>
+    /// <summary>Prompt tokens that got their first token a second, as measured from the moment requests were taken; 0 before the first.</summary>
     public double Speed { get; set; }
 
     /// <summary>Seconds per token of a text, as measured; 0 before the first.</summary>
@@ -27,7 +30,20 @@ sealed class WorkerSlot<T>(T worker)
     /// <summary>Until when it is left alone, in <see cref="Environment.TickCount64"/>.</summary>
     public long AloneUntil { get; set; }
 
-    public bool IsAlive => Environment.TickCount64 >= AloneUntil;
+    public bool IsAlive => Environment.TickCount64 >= AloneUntil && Worker.IsAvailable;
+
+    /// <summary>Whether a prompt would get its first token in time, behind those that wait for theirs. One alone always may.</summary>
+    public bool Keeps(TimeSpan goal, double tokens) => Pending == 0 || (Speed > 0 && (Pending + tokens) / Speed <= goal.TotalSeconds);
+
+    /// <summary>Learns from a first token.</summary>
+    /// <param name="tokens">Of the prompt.</param>
+    /// <param name="ahead">Of those before it when it was taken.</param>
+    /// <param name="seconds">From then on.</param>
+    public void Learn(double tokens, double ahead, double seconds)
+    {
+        double speed = (tokens + ahead) / Math.Max(1e-6, seconds);
+        Speed = Speed == 0 ? speed : Speed + (0.2 * (speed - Speed));
+    }
 }
 
 /// <summary>Which worker a request goes to [inference spec §5]. Pure functions of loads.</summary>

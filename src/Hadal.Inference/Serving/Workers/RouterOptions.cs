@@ -15,6 +15,9 @@ public sealed record RouterOptions
     /// <summary>How long a worker that failed is left alone.</summary>
     public TimeSpan RetryAfter { get; init; } = TimeSpan.FromSeconds(5);
 
+    /// <summary>How long a request that was begun waits for a decode worker when none is there, before it ends with <see cref="FinishReason.InsufficientResources"/>.</summary>
+    public TimeSpan WorkerWait { get; init; } = TimeSpan.FromSeconds(30);
+
     /// <summary>Most times one request is begun again before it ends with <see cref="FinishReason.InsufficientResources"/>.</summary>
     public int MostAttempts { get; init; } = 8;
 }
@@ -23,7 +26,10 @@ public sealed record RouterOptions
 /// <param name="Requests">Requests that were finished, given up ones not counted.</param>
 /// <param name="FirstTokenHeld">Whose first token came within its goal; all of them without a goal.</param>
 /// <param name="PerTokenHeld">Whose further tokens came, on average, within their goal; all of them without a goal.</param>
+/// <param name="BothHeld">Who kept both goals.</param>
 /// <param name="Redone">Times a request was begun again because a worker failed or pages were damaged.</param>
-/// <param name="MeanFirstToken">Mean time to the first token.</param>
+/// <param name="MeanFirstToken">Mean time from being taken to the first token.</param>
 /// <param name="MeanPerToken">Mean time per further token.</param>
-public sealed record RouterReport(long Requests, long FirstTokenHeld, long PerTokenHeld, long Redone, TimeSpan MeanFirstToken, TimeSpan MeanPerToken);
+/// <param name="MeanWait">Mean time in line before being taken.</param>
+public sealed record RouterReport(
+    long Requests, long FirstTokenHeld, long PerTokenHeld, long BothHeld, long Redone, TimeSpan MeanFirstToken, TimeSpan MeanPerToken, TimeSpan MeanWait);

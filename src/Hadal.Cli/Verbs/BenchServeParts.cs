@@ -1,0 +1,75 @@
+#if SERVER
+using Hadal.Inference;
+using Hadal.Inference.Measurement;
+using Hadal.Inference.Serving;
+using Hadal.Model;
+using Hadal.Server.Measurement;
+using Hadal.Tensors;
+using Hadal.Cli.Framework;
+
+namespace Hadal.Cli.Verbs;
+
+/// <summary>The parts that run in this process.</summary>
+sealed partial record BenchServeRun
+{
+    /// <summary>One text by a session without an engine, and the same by the engine: what pages, the step's plan and events cost.</summary>
+    async Task<(double Session, double Engine)> PagingAsync()
+    {
+        double session;
+        using (IBackend device = Backends.Create(Backend, Context))
+        using (LoadedModel loaded = ModelFolder.Load(Model, device, Context))
+        {
+            session = Enumerable.Range(0, Rounds).Select(_ => DecodeBenchmark.Measure(loaded.Model, PromptTokens, Tokens, cancel: Context.Cancellation).MedianSeconds).Order().ElementAt(Rounds / 2);
+        }
+
+        await using InferenceEngine engine = Open(new EngineOptions { Speculate = false, PrefixCache = false });
+        return (session, (await LoadAsync(engine, 1)).PerToken);
+    }
+
+    async Task HttpAsync(BenchServeResult result)
+    {
+        int most = Streams.Max();
+        await using (InferenceEngine engine = Open(new EngineOptions { Speculate = false, MaxRunning = most, PrefixCache = false }))
+            foreach (int streams in Streams) result.HttpBare.Add(await LoadAsync(engine, streams));
+        string home = Directory.CreateTempSubdirectory("hadal-bench-").FullName;
+        await using HttpLoad http = await HttpLoad.StartAsync(Open(new EngineOptions { Speculate = false, MaxRunning = most, PrefixCache = false }), home);
+        foreach (int streams in Streams) result.Http.Add(await LoadAsync(http, streams));
+    }
+
+    /// <summary>Texts that the model would write, greedy and sampled, with drafts and without.</summary>
+    async Task SpeculationAsync(BenchServeResult result)
+    {
+        foreach (double temperature in (double[])[0, 0.6])
+        {
+            foreach (int streams in Streams)
+            {
+                LoadRow with, without;
+                double acceptance;
+                await using (InferenceEngine engine = Open(new EngineOptions { Speculate = true, MaxRunning = streams, PrefixCache = false }))
+                {
+                    if (!engine.IsSpeculating) return; // a model without an MTP module
+                    with = await LoadAsync(engine, streams, temperature);
+                    EngineStatistics statistics = engine.Statistics;
+                    acceptance = statistics.AcceptedTokens / Math.Max(1.0, statistics.DraftedTokens);
+                }
+
+                await using (InferenceEngine engine = Open(new EngineOptions { Speculate = false, MaxRunning = streams, PrefixCache = false })) without = await LoadAsync(engine, streams, temperature);
+                result.Speculation.Add((temperature, streams, acceptance, with.PerToken, without.PerToken));
+            }
+        }
+    }
+
+    /// <summary>What the promise costs that a text depends on nothing else: drafts that are accepted by residual resampling instead.</summary>
+    async Task FastAsync(BenchServeResult result)
+    {
+        foreach (bool fast in (bool[])[false, true])
+        {
+            await using InferenceEngine engine = Open(new EngineOptions { Fast = fast, PrefixCache = false });
+            if (!engine.IsSpeculating) return;
+            LoadRow row = await LoadAsync(engine, 1, temperature: 1);
+            EngineStatistics statistics = engine.Statistics;
+            result.Fast.Add((fast, statistics.AcceptedTokens / Math.Max(1.0, statistics.DraftedTokens), row.PerToken));
+        }
+    }
+}
+#endif

@@ -1,0 +1,149 @@
+#if SERVER
+using System.Diagnostics;
+using System.Globalization;
+using Hadal.Cli.Framework;
+using Hadal.Inference.Measurement;
+using Hadal.Inference.Serving;
+using Hadal.Inference.Serving.Workers;
+using Hadal.Server.Workers;
+using Hadal.Tensors.Cpu;
+
+namespace Hadal.Cli.Verbs;
+
+/// <summary>The parts that start processes of this program.</summary>
+sealed partial record BenchServeRun
+{
+    const int MixedRequests = 60;
+
+    /// <summary>
+    /// Readers and writers together: one decode process that reads prompts too with all threads, against a prefill and a decode process with half of the threads each.
+    /// Both behind the same router, without goals and then with them.
+    /// </summary>
+    async Task WorkersAsync(BenchServeResult result)
+    {
+        int threads = Context.Threads ?? CpuOptions.FromEnvironment().Threads, half = Math.Max(1, threads / 2);
+        LoadRow idle;
+        int positions, vocabulary;
+        await using (InferenceEngine engine = Open(new EngineOptions { Speculate = Speculate, PrefixCache = false }))
+        {
+            idle = await LoadAsync(engine, 1);
+            positions = engine.Model.MaxPositions;
+            vocabulary = engine.Model.Tokenizer.VocabularySize;
+        }
+
+        // The load keeps the engine busy for about two thirds of the time, were it one text after another.
+        (int Prompt, int Answer) reader = (Math.Min(positions * 3 / 4, 16 * PromptTokens), 16), writer = (Math.Min(32, PromptTokens), Math.Min(Tokens, positions / 4));
+        double seconds = ((reader.Prompt / idle.Prefill) + (reader.Answer * idle.PerToken) + (2 * ((writer.Prompt / idle.Prefill) + (writer.Answer * idle.PerToken)))) / 3;
+        TimeSpan first = FirstTokenGoal ?? TimeSpan.FromSeconds(Math.Max(0.05, 4 * reader.Prompt / idle.Prefill)), each = PerTokenGoal ?? TimeSpan.FromSeconds(4 * idle.PerToken);
+        IReadOnlyList<TimedRequest> load = ServeLoad.Mixed(MixedRequests, TimeSpan.FromSeconds(seconds * 1.5), reader, writer, vocabulary, 7);
+        result.Mixed = (reader, writer, first, each, seconds * 1.5);
+        using (ServedProcess one = await ServedProcess.StartAsync(this, "decode", threads)) await RunAsync("one process", [one.Address]);
+        using (ServedProcess prefill = await ServedProcess.StartAsync(this, "prefill", half))
+        using (ServedProcess decode = await ServedProcess.StartAsync(this, "decode", Math.Max(1, threads - half))) await RunAsync("prefill and decode apart", [prefill.Address, decode.Address]);
+
+        async Task RunAsync(string name, Uri[] addresses)
+        {
+            foreach (bool goals in (bool[])[false, true])
+            {
+                var options = new RouterOptions { TimeToFirstToken = goals ? first : null, TimePerOutputToken = goals ? each : null, QueueLength = MixedRequests };
+                await using Router router = await WorkerDirectory.ConnectAsync("deepseek-chat", addresses, options, cancellationToken: Context.Cancellation);
+                while (router.Workers < addresses.Length) await Task.Delay(50, Context.Cancellation);
+                await ServeLoad.RunAsync(router, ServeLoad.Requests(4, reader.Prompt, writer.Answer, vocabulary, 3), Context.Cancellation); // warms up
+                LoadMeasurement measured = await ServeLoad.RunAsync(router, load, Context.Cancellation);
+                RouterReport report = router.Report;
+                result.Workers.Add((name, goals, measured.Within(first, each), report, measured.FirstToken, measured.PerToken));
+            }
+        }
+    }
+
+    /// <summary>From the start of the process until it serves, and its memory then.</summary>
+    async Task StartAsync(BenchServeResult result)
+    {
+        var seconds = new List<double>();
+        for (int round = 0; round < Rounds; round++)
+        {
+            long begun = Stopwatch.GetTimestamp();
+            using ServedProcess process = await ServedProcess.StartAsync(this, null, null);
+            seconds.Add(Stopwatch.GetElapsedTime(begun).TotalSeconds);
+            process.Process.Refresh();
+            result.StartBytes = process.Process.WorkingSet64;
+        }
+
+        result.StartSeconds = seconds.Order().ElementAt(seconds.Count / 2);
+    }
+
+    /// <summary><c>hadal serve</c> in a process of its own; killed when it is disposed.</summary>
+    sealed class ServedProcess : IDisposable
+    {
+        readonly string _home;
+        readonly List<string> _errors = [];
+
+        ServedProcess(Process process, string home)
+        {
+            Process = process;
+            _home = home;
+        }
+
+        public Process Process { get; }
+
+        public Uri Address { get; private set; } = new("http://127.0.0.1");
+
+        public static async Task<ServedProcess> StartAsync(BenchServeRun run, string? role, int? threads)
+        {
+            string program = Environment.ProcessPath ?? throw CommandError.Failed("The path of this program is unknown, so that no process of it can be started.");
+            var start = new ProcessStartInfo(program) { UseShellExecute = false, RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true };
+            if (Path.GetFileNameWithoutExtension(program) is "dotnet") start.ArgumentList.Add(Environment.GetCommandLineArgs()[0]);
+            foreach (string argument in (string[])["serve", "--model", run.Model, "--backend", run.Backend, "--urls", "http://127.0.0.1:0"]) start.ArgumentList.Add(argument);
+            if (role is not null) Add(start, "--role", role);
+            if (!run.Speculate) start.ArgumentList.Add("--no-speculation");
+            if (threads is int count) Add(start, "--threads", count.ToString(CultureInfo.InvariantCulture));
+            string home = Directory.CreateTempSubdirectory("hadal-bench-").FullName;
+            Add(start, "--home", home);
+            var served = new ServedProcess(Process.Start(start)!, home);
+            try
+            {
+                await served.ReadyAsync(run.Context.Cancellation);
+                return served;
+            }
+            catch
+            {
+                served.Dispose();
+                throw;
+            }
+        }
+
+        public void Dispose()
+        {
+            if (!Process.HasExited) Process.Kill(entireProcessTree: true);
+            Process.WaitForExit();
+            Process.Dispose();
+            Directory.Delete(_home, recursive: true);
+        }
+
+        static void Add(ProcessStartInfo start, string option, string value)
+        {
+            start.ArgumentList.Add(option);
+            start.ArgumentList.Add(value);
+        }
+
+        async Task ReadyAsync(CancellationToken cancellationToken)
+        {
+            var ready = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            Process.ErrorDataReceived += (_, line) =>
+            {
+                if (line.Data is null) ready.TrySetException(CommandError.Failed($"A process of this program ended before it served: {string.Join(' ', _errors)}"));
+                else if (line.Data.StartsWith("Ready", StringComparison.Ordinal)) ready.TrySetResult();
+                else _errors.Add(line.Data);
+            };
+            Process.OutputDataReceived += (_, line) =>
+            {
+                if (Uri.TryCreate(line.Data, UriKind.Absolute, out Uri? address) && address.Scheme is "http") Address = address;
+            };
+            Process.BeginErrorReadLine();
+            Process.BeginOutputReadLine();
+            await ready.Task.WaitAsync(TimeSpan.FromMinutes(5), cancellationToken);
+            for (int i = 0; i < 100 && Address.Port == 80; i++) await Task.Delay(10, cancellationToken); // a worker's address is on the other stream
+        }
+    }
+}
+#endif

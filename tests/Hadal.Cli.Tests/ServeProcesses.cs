@@ -101,7 +101,7 @@ sealed class ServeProcess : IDisposable
         try
         {
             await ready.Task.WaitAsync(StartLimit);
-            if (arguments.Contains("prefill") || arguments.Contains("decode")) serve.FirstLine = await first.Task.WaitAsync(StartLimit);
+            if (arguments.Contains("prefill", StringComparer.Ordinal) || arguments.Contains("decode", StringComparer.Ordinal)) serve.FirstLine = await first.Task.WaitAsync(StartLimit);
             return serve;
         }
         catch

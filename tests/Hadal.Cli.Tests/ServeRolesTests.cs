@@ -14,7 +14,7 @@ namespace Hadal.Cli.Tests;
 public sealed class ServeRolesTests
 {
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(180);
-    static readonly Dictionary<string, string> NoKey = [];
+    static readonly Dictionary<string, string> NoKey = new(StringComparer.Ordinal);
 
     static GenerationRequest Request(int n, int prompt, int tokens) => new()
     {
@@ -79,7 +79,7 @@ public sealed class ServeRolesTests
         int chosen = Array.FindIndex(plain, tokens => tokens.Length == 1500);
         Assert.True(chosen >= 0, "every text ended early");
         string expected = Tokenizer.Load(scratch["model/tokenizer.json"]).Decode(plain[chosen], skipSpecial: true);
-        var environment = new Dictionary<string, string> { ["HADAL_WORKER_KEY"] = "a secret of the workers", ["HADAL_API_KEY"] = "the key of the host" };
+        var environment = new Dictionary<string, string>(StringComparer.Ordinal) { ["HADAL_WORKER_KEY"] = "a secret of the workers", ["HADAL_API_KEY"] = "the key of the host" };
         Task<ServeProcess> Worker(string role) => ServeProcess.StartAsync(scratch, environment, "--role", role, "--model", scratch["model"], "--threads", "1");
         ServeProcess[] workers = await Task.WhenAll(Worker("prefill"), Worker("decode"), Worker("decode"));
         try

@@ -1,11 +1,10 @@
 #if SERVER
-using Hadal.Inference;
+using Hadal.Cli.Framework;
 using Hadal.Inference.Measurement;
 using Hadal.Inference.Serving;
 using Hadal.Model;
 using Hadal.Server.Measurement;
 using Hadal.Tensors;
-using Hadal.Cli.Framework;
 
 namespace Hadal.Cli.Verbs;
 

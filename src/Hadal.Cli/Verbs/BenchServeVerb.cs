@@ -5,8 +5,6 @@ using System.Text.Json;
 using Hadal.Cli.Framework;
 using Hadal.Inference.Measurement;
 using Hadal.Inference.Serving;
-using Hadal.Model;
-using Hadal.Server.Measurement;
 using Hadal.Tensors;
 
 namespace Hadal.Cli.Verbs;

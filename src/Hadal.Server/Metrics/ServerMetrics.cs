@@ -32,6 +32,7 @@ sealed class ServerMetrics : IDisposable
         Gauge("hadal.cache.pages", "Pages of the cache.", statistics => statistics.Pages);
         Gauge("hadal.cache.pages_in_use", "Pages of running requests.", statistics => statistics.PagesInUse);
         Gauge("hadal.cache.pages_cached", "Pages that hold only a cached prefix.", statistics => statistics.PagesCached);
+        Gauge("hadal.cache.pages_on_disk", "Pages of cached prefixes in the cache folder.", statistics => statistics.PagesOnDisk);
         Count("hadal.prompt.tokens", "Prompt tokens, those from the cache included.", statistics => statistics.PromptTokens);
         Count("hadal.prompt.cached_tokens", "Prompt tokens found in the cache.", statistics => statistics.CachedTokens);
         Count("hadal.generated.tokens", "Generated tokens.", statistics => statistics.GeneratedTokens);
@@ -39,7 +40,14 @@ sealed class ServerMetrics : IDisposable
         Count("hadal.speculation.accepted_tokens", "Drafted tokens that were right.", statistics => statistics.AcceptedTokens);
         Count("hadal.preempted.requests", "Requests put aside for want of pages.", statistics => statistics.Preempted);
         Count("hadal.cancelled.requests", "Requests given up by their caller.", statistics => statistics.Cancelled);
-        _meter.CreateObservableCounter("hadal.expert.tokens", ExpertTokens, description: "Tokens routed to each expert.");
+        Count("hadal.goal.requests", "Finished requests whose latency was watched by a router.", statistics => statistics.Goals?.Requests ?? 0);
+        Count("hadal.goal.first_token_held", "Of these, whose first token came within its goal.", statistics => statistics.Goals?.FirstTokenHeld ?? 0);
+        Count("hadal.goal.per_token_held", "Of these, whose further tokens came within their goal.", statistics => statistics.Goals?.PerTokenHeld ?? 0);
+        Count("hadal.worker.redone", "Times a request was begun again because a worker failed or pages were damaged.", statistics => statistics.Goals?.Redone ?? 0);
+        _meter.CreateObservableGauge("hadal.step.decode_seconds", () => Measure(statistics => statistics.DecodeStepSeconds), "s", "A step of late that only decoded.");
+        _meter.CreateObservableGauge("hadal.step.prompt_tokens_per_second", () => Measure(statistics => statistics.PromptTokensPerSecond), description: "Tokens a second of late in steps that read prompts.");
+        _meter.CreateObservableCounter("hadal.expert.tokens", () => Experts(statistics => statistics.ExpertLoad), description: "Tokens routed to each expert.");
+        _meter.CreateObservableGauge("hadal.expert.recent_tokens", () => Experts(statistics => statistics.RecentExpertLoad), description: "The same, old tokens counting less.");
     }
 
     /// <summary>Begins to measure a request.</summary>
@@ -69,14 +77,20 @@ sealed class ServerMetrics : IDisposable
         foreach (ModelEntry entry in _entries) yield return new Measurement<long>(value(entry.Engine.Statistics), Tag("model", entry.Name));
     }
 
-    IEnumerable<Measurement<long>> ExpertTokens()
+    IEnumerable<Measurement<double>> Measure(Func<EngineStatistics, double> value)
+    {
+        foreach (ModelEntry entry in _entries) yield return new Measurement<double>(value(entry.Engine.Statistics), Tag("model", entry.Name));
+    }
+
+    IEnumerable<Measurement<T>> Experts<T>(Func<EngineStatistics, IReadOnlyList<IReadOnlyList<T>>> loads)
+        where T : struct
     {
         foreach (ModelEntry entry in _entries)
         {
-            IReadOnlyList<IReadOnlyList<long>> load = entry.Engine.Statistics.ExpertLoad;
+            IReadOnlyList<IReadOnlyList<T>> load = loads(entry.Engine.Statistics);
             for (int layer = 0; layer < load.Count; layer++)
                 for (int expert = 0; expert < load[layer].Count; expert++)
-                    yield return new Measurement<long>(load[layer][expert], Tag("model", entry.Name), Tag("layer", Number(layer)), Tag("expert", Number(expert)));
+                    yield return new Measurement<T>(load[layer][expert], Tag("model", entry.Name), Tag("layer", Number(layer)), Tag("expert", Number(expert)));
         }
     }
 

@@ -21,6 +21,7 @@ public sealed class InferenceEngineTests
 
     [Theory]
     [MemberData(nameof(Ways))]
+    [Implements("V3 §2.2", "MTP modules draft tokens for speculative decoding")]
     public async Task Texts_equal_those_of_the_plain_engine(string way, EngineOptions options)
     {
         using var model = new TestModel();
@@ -32,6 +33,9 @@ public sealed class InferenceEngineTests
         else Assert.Equal(0, statistics.DraftedTokens);
         Assert.Equal(options.Speculate ? 3 : 2, statistics.ExpertLoad.Count);
         Assert.All(statistics.ExpertLoad, layer => Assert.True(layer.Sum() > 0));
+        Assert.Equal(statistics.ExpertLoad.Select(layer => layer.Count), statistics.RecentExpertLoad.Select(layer => layer.Count));
+        for (int layer = 0; layer < statistics.ExpertLoad.Count; layer++) // within a minute nothing has faded much
+            Assert.InRange(statistics.RecentExpertLoad[layer].Sum(), statistics.ExpertLoad[layer].Sum() * 0.5, statistics.ExpertLoad[layer].Sum() * 1.001);
     }
 
     [Fact]

@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using Hadal.Inference;
 using Hadal.Inference.Serving;
 using Hadal.Inference.Serving.Workers;
 

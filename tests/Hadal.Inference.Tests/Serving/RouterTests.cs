@@ -61,6 +61,7 @@ public sealed class RouterTests
     }
 
     [Fact]
+    [Implements("V3 §3.4", "Prefilling and decoding are separated")]
     public async Task Texts_equal_those_of_the_plain_engine_though_workers_die_and_pages_are_damaged()
     {
         TestModel[] models = [.. Enumerable.Range(0, 4).Select(_ => new TestModel())];

@@ -44,7 +44,7 @@ sealed class ApiEngine : IInferenceEngine
 
     public string LastPrompt => Model.Tokenizer.Decode(Requests.Last().Prompt.Span);
 
-    public EngineStatistics Statistics => new() { Queued = 3, Running = Running, Pages = 64, PagesInUse = 5, PagesCached = 7, PromptTokens = 100, CachedTokens = 64, GeneratedTokens = 50, DraftedTokens = 20, AcceptedTokens = 17, ExpertLoad = [[5, 6], [7, 8]] };
+    public EngineStatistics Statistics => new() { Queued = 3, Running = Running, Pages = 64, PagesInUse = 5, PagesCached = 7, PromptTokens = 100, CachedTokens = 64, GeneratedTokens = 50, DraftedTokens = 20, AcceptedTokens = 17, ExpertLoad = [[5, 6], [7, 8]], RecentExpertLoad = [[1.5, 2], [3, 4]] };
 
     public async IAsyncEnumerable<GenerationEvent> GenerateAsync(GenerationRequest request, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {

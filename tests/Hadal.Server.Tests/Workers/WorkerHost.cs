@@ -53,8 +53,16 @@ sealed class WorkerHost : IAsyncDisposable
 
     async Task StopAsync()
     {
-        using var at = new CancellationTokenSource(TimeSpan.Zero);
-        await _app.StopAsync(at.Token);
+        using var atOnce = new CancellationTokenSource(TimeSpan.Zero);
+        try
+        {
+            await _app.StopAsync(atOnce.Token);
+        }
+        catch (OperationCanceledException)
+        {
+            // what was running was broken off, as it should be
+        }
+
         await _app.DisposeAsync();
     }
 }

@@ -113,6 +113,7 @@ public sealed class WorkerTests
         await using WorkerHost prefill = await WorkerHost.StartAsync(WorkerRole.Prefill), decode = await WorkerHost.StartAsync(WorkerRole.Decode);
         using RemoteWorker first = new(prefill.Address, null), second = new(decode.Address, null);
         first.Hear(await first.DescribeAsync(CancellationToken.None));
+        second.Hear(await second.DescribeAsync(CancellationToken.None));
         var work = new WorkerRequest(Long() with { MaxNewTokens = 30 }, []);
         PrefillResult result = await first.PrefillAsync(work).WaitAsync(Limit);
         Answer.Same(await Plain(work.Request), await Answer.Read(second.DecodeAsync(work, result.Pages)).WaitAsync(Limit));
@@ -122,7 +123,7 @@ public sealed class WorkerTests
         await Assert.ThrowsAsync<PagesDamagedException>(() => Answer.Read(second.DecodeAsync(work, result.Pages[..^1])).WaitAsync(Limit));
         await Assert.ThrowsAsync<ArgumentException>(() => Answer.Read(second.DecodeAsync(work, [.. result.Pages, .. new byte[3 << 20]])).WaitAsync(Limit));
         await Assert.ThrowsAsync<ArgumentException>(() => first.DecodeAsync(work, null).GetAsyncEnumerator().MoveNextAsync().AsTask().WaitAsync(Limit));
-        await Assert.ThrowsAsync<ArgumentException>(() => second.PrefillAsync(work).WaitAsync(Limit).ContinueWith(task => task.GetAwaiter().GetResult(), TaskScheduler.Default));
+        await Assert.ThrowsAsync<ArgumentException>(() => second.PrefillAsync(work).WaitAsync(Limit));
         await Assert.ThrowsAsync<ArgumentException>(() => Answer.Read(second.DecodeAsync(work with { Request = work.Request with { Prompt = new[] { 99_999 } } }, null)).WaitAsync(Limit));
     }
 

@@ -182,6 +182,13 @@ public sealed class ParameterSet : IDisposable
         foreach (Parameter parameter in _all) parameter.Refresh(operations);
     }
 
+    /// <summary>As <see cref="Refresh(IOperations)"/>, for some of them.</summary>
+    /// <param name="indices">Places in <see cref="All"/>.</param>
+    public void Refresh(IOperations operations, ReadOnlySpan<int> indices)
+    {
+        foreach (int index in indices) _all[index].Refresh(operations);
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {

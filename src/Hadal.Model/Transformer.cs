@@ -114,6 +114,9 @@ public sealed class Transformer : IDisposable
     /// <summary>The shared head.</summary>
     public Head Head { get; }
 
+    /// <summary>[vocabulary, hidden]: the embedding, shared with the MTP modules, and the head's projection too when they are tied.</summary>
+    public Parameter Embedding => _embedding;
+
     /// <summary>All blocks that route, main and MTP, in order of layer.</summary>
     public IEnumerable<Block> SparseBlocks => Blocks.Concat(Mtp.Select(m => m.Block)).Where(b => b.Routed is not null);
 

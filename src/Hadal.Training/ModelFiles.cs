@@ -92,7 +92,8 @@ public static class ModelFiles
         return active;
     }
 
-    static int LayerOf(string name)
+    /// <summary>The block a parameter belongs to, MTP blocks after the main ones; −1 for embedding, final norm and head.</summary>
+    internal static int LayerOf(string name)
     {
         const string Prefix = "model.layers.";
         if (!name.StartsWith(Prefix, StringComparison.Ordinal)) return -1;

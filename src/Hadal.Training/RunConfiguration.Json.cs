@@ -1,5 +1,7 @@
 using System.Text;
 using System.Text.Json;
+using Hadal.Parallel.Ranks;
+using Hadal.Parallel.Schedules;
 using Hadal.Training.Data;
 using Hadal.Training.Optimization;
 
@@ -146,6 +148,15 @@ public sealed partial record RunConfiguration
                 Keep = (int)s.Integer("keep", d.Checkpoint.Keep, 1, int.MaxValue),
             }),
             Recording = root.Section("recording", d.Recording, s => new RecordingConfiguration { Every = (int)s.Integer("every", d.Recording.Every, 0, int.MaxValue) }),
+            Parallel = root.Section("parallel", d.Parallel, s => new ParallelConfiguration
+            {
+                Data = (int)s.Integer("data", d.Parallel.Data, 1, InProcessRanks.Most),
+                Pipeline = (int)s.Integer("pipeline", d.Parallel.Pipeline, 1, InProcessRanks.Most),
+                Expert = (int)s.Integer("expert", d.Parallel.Expert, 1, InProcessRanks.Most),
+                Nodes = (int)s.Integer("nodes", d.Parallel.Nodes, 1, InProcessRanks.Most),
+                Schedule = s.Choice("schedule", d.Parallel.Schedule, [.. Enum.GetValues<ScheduleKind>().Select(kind => (PipelineSchedule.Name(kind), kind))]),
+                Transport = s.Choice("transport", d.Parallel.Transport, [.. RankTransports.Names.Select(name => (name, name))]),
+            }),
             Output = root.Text("output", d.Output)!,
             Seed = (ulong)root.Integer("seed", (long)d.Seed, 0, long.MaxValue),
             Threads = (int)root.Integer("threads", d.Threads, 0, 4096),
@@ -167,6 +178,8 @@ public sealed partial record RunConfiguration
         if (Batch.FirstMicroBatches > Batch.MicroBatches) Throw.Configuration("batch.first_micro_batches", $"{Batch.FirstMicroBatches}", $"at most micro_batches = {Batch.MicroBatches}");
         if (LearningRate.ConstantUntil > LearningRate.CosineUntil || LearningRate.CosineUntil > LearningRate.DecayedUntil)
             Throw.Configuration("learning_rate", $"constant_until {LearningRate.ConstantUntil}, cosine_until {LearningRate.CosineUntil}, decayed_until {LearningRate.DecayedUntil}", "ascending values");
+        if (Parallel.Layout.Refusal(experts: null) is { } reason) Throw.Configuration("parallel", Parallel.Layout.ToString(), $"another layout: {reason}");
+        if (Parallel.Layout.Ranks > 1 && Recording.Every > 0) Throw.Configuration("recording.every", $"{Recording.Every} with {Parallel.Layout.Ranks} ranks", "0: the flight recorder sees one rank only");
         if (string.IsNullOrWhiteSpace(Output)) Throw.Configuration("output", "empty", "a folder");
         try
         {
@@ -274,7 +287,20 @@ public sealed partial record RunConfiguration
             json.WriteNumber("every", Checkpoint.Every);
             json.WriteNumber("keep", Checkpoint.Keep);
         });
-        if (!decidingBits) Section(json, "recording", () => json.WriteNumber("every", Recording.Every));
+        if (!decidingBits)
+        {
+            Section(json, "recording", () => json.WriteNumber("every", Recording.Every));
+            Section(json, "parallel", () =>
+            {
+                json.WriteNumber("data", Parallel.Data);
+                json.WriteNumber("pipeline", Parallel.Pipeline);
+                json.WriteNumber("expert", Parallel.Expert);
+                json.WriteNumber("nodes", Parallel.Nodes);
+                json.WriteString("schedule", PipelineSchedule.Name(Parallel.Schedule));
+                json.WriteString("transport", Parallel.Transport);
+            });
+        }
+
         json.WriteString("output", Output);
         json.WriteNumber("seed", Seed);
         json.WriteNumber("threads", Threads);

@@ -1,3 +1,5 @@
+using Hadal.Parallel.Ranks;
+using Hadal.Parallel.Schedules;
 using Hadal.Training.Data;
 using Hadal.Training.Optimization;
 
@@ -128,6 +130,31 @@ public sealed record RecordingConfiguration
     public int Every { get; init; }
 }
 
+/// <summary>How ranks share the work (key <c>parallel</c>); changes no bit of the result. Everything 1 is one rank.</summary>
+public sealed record ParallelConfiguration
+{
+    /// <summary>Groups of ranks that hold the same experts, each with micro-batches of its own.</summary>
+    public int Data { get; init; } = 1;
+
+    /// <summary>Ranks of the pipeline.</summary>
+    public int Pipeline { get; init; } = 1;
+
+    /// <summary>Ranks that share the experts of a layer, each with micro-batches of its own.</summary>
+    public int Expert { get; init; } = 1;
+
+    /// <summary>Nodes that those lie on.</summary>
+    public int Nodes { get; init; } = 1;
+
+    /// <summary>Schedule of the pipeline.</summary>
+    public ScheduleKind Schedule { get; init; } = ScheduleKind.OneForwardOneBackward;
+
+    /// <summary>What carries messages: <c>in-process</c> (threads of one process) or <c>mpi</c> (processes, started by mpirun).</summary>
+    public string Transport { get; init; } = RankTransports.InProcess;
+
+    /// <summary>The layout.</summary>
+    public RankLayout Layout => new(Data, Pipeline, Expert, Nodes, Schedule);
+}
+
 /// <summary>The model (key <c>model</c>): exactly one of a preset and a config.json.</summary>
 public sealed record ModelChoice
 {
@@ -198,6 +225,9 @@ public sealed partial record RunConfiguration
 
     /// <summary>Flight recorder.</summary>
     public RecordingConfiguration Recording { get; init; } = new();
+
+    /// <summary>Ranks.</summary>
+    public ParallelConfiguration Parallel { get; init; } = new();
 
     /// <summary>Folder that receives the model, its training states and metrics.</summary>
     public string Output { get; init; } = "models/run";

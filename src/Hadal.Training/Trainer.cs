@@ -1,9 +1,8 @@
 using System.Diagnostics;
 using Hadal.Model;
 using Hadal.Tensors;
-using Hadal.Tensors.Operations;
 using Hadal.Training.Data;
-using Hadal.Training.Optimization;
+using Hadal.Training.Ranks;
 using Hadal.Training.Running;
 using Hadal.Training.State;
 
@@ -45,12 +44,8 @@ public sealed partial class Trainer : IDisposable
     readonly RunConfiguration _run;
     readonly PreparedRun _data;
     readonly Hadal.Formats.ModelConfiguration _configuration;
-    readonly IBackend _backend;
     readonly ITrainingObserver _observer;
-    readonly PackedDataLoader _loader;
-    readonly AdamWOptimizer _optimizer;
-    readonly TrainingStep _step;
-    readonly WeightAverage? _average;
+    readonly ITrainingEngine _engine;
     readonly Evaluator _evaluator;
     readonly Continuation _continuation;
     readonly double[] _recentSeconds = new double[MeasuredSteps];
@@ -65,19 +60,19 @@ public sealed partial class Trainer : IDisposable
     /// <param name="observer">Is told what happens.</param>
     /// <exception cref="TrainingStateException">The output folder holds the state of another run or version, or only damaged ones.</exception>
     public Trainer(RunConfiguration run, PreparedRun data, IBackend backend, ITrainingObserver observer)
+        : this(run, data, observer, run.Parallel.Layout.Ranks == 1 ? new LocalEngine(run, data, backend) : throw new ArgumentException($"The run has {run.Parallel.Layout.Ranks} ranks and one backend was given; TrainingRun.Execute makes one for each.", nameof(run)))
+    {
+    }
+
+    /// <summary>As the other, over an engine that it disposes.</summary>
+    internal Trainer(RunConfiguration run, PreparedRun data, ITrainingObserver observer, ITrainingEngine engine)
     {
         run.Validate();
         _run = run;
         _data = data;
-        _backend = backend;
         _observer = observer;
+        _engine = engine;
         _configuration = ModelFiles.Configuration(run, data.Tokenizer);
-        Model = ModelFiles.Create(run, data.Tokenizer, backend);
-        _loader = new PackedDataLoader(data.Rows, run.Seed);
-        OptimizerConfiguration o = run.Optimizer;
-        _optimizer = new AdamWOptimizer(backend, Model.Parameters, new AdamWParameters(o.Beta1, o.Beta2, o.Epsilon, o.WeightDecay), o.Clip);
-        _step = new TrainingStep(run, Model, _loader, _optimizer) { Tokenizer = data.Tokenizer };
-        _average = run.Ema.Decay > 0 ? new WeightAverage(checked((int)Model.Parameters.Length), run.Ema.Decay) : null;
         _evaluator = new Evaluator(Model, run.Data.SequenceLength, run.Batch.Rows);
         _continuation = new Continuation(Model, Math.Min(run.Data.SequenceLength, 128));
         _checkpoints = new CheckpointStore(Path.Combine(run.Output, "checkpoints"), run.Checkpoint.Keep);
@@ -85,7 +80,7 @@ public sealed partial class Trainer : IDisposable
     }
 
     /// <summary>The model that is trained.</summary>
-    public Transformer Model { get; }
+    public Transformer Model => _engine.Model;
 
     /// <summary>Its tokenizer.</summary>
     public Hadal.Text.Tokenizer Tokenizer => _data.Tokenizer;
@@ -93,8 +88,8 @@ public sealed partial class Trainer : IDisposable
     /// <summary>Records steps; null for none. Set before <see cref="Run"/>.</summary>
     public Recording.FlightRecorder? Recorder
     {
-        get => _step.Recorder;
-        set => _step.Recorder = value;
+        get => _engine.Recorder;
+        set => _engine.Recorder = value;
     }
 
     /// <summary>Where the run stands.</summary>
@@ -119,12 +114,12 @@ public sealed partial class Trainer : IDisposable
                 cancel.ThrowIfCancellationRequested();
                 double began = clock.Elapsed.TotalSeconds;
                 StepSettings settings = Settings(_position.Step + 1);
-                StepResult result = _step.Run(settings, _position.NextMicroBatch);
+                StepResult result = _engine.Run(settings, _position.NextMicroBatch);
                 double ended = clock.Elapsed.TotalSeconds;
                 stepSeconds += ended - began;
                 _recentSeconds[made++ % MeasuredSteps] = ended - began;
                 Advance(settings, result, secondsBefore + ended);
-                if (_average is not null && _position.Step % _run.Ema.Every == 0) _average.Update(_backend.Operations, Model.Parameters.Values);
+                if (_engine.HasAverage && _position.Step % _run.Ema.Every == 0) _engine.UpdateAverage();
                 bool planned = _position.Steps == 0 && made >= LeastMeasuredSteps && ended > MeasuredPart * 60 * _run.Budget.Minutes!.Value;
                 if (planned) _position = _position with { Steps = PlanSteps(ended, Math.Min(made, MeasuredSteps)) };
 
@@ -157,11 +152,9 @@ public sealed partial class Trainer : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        _average?.Dispose();
         _evaluator.Dispose();
         _continuation.Dispose();
-        _step.Dispose();
-        Model.Dispose();
+        _engine.Dispose();
     }
 
     TrainingOutcome Outcome(TrainingStatus status, IReadOnlyList<TextScore> scores) =>
@@ -186,11 +179,11 @@ public sealed partial class Trainer : IDisposable
     long PlanSteps()
     {
         if (_run.Budget.Steps is long steps) return steps;
-        long tokens = _run.Budget.Tokens!.Value, low = 1, high = Math.Max(1, tokens / _step.TokensPerMicroBatch);
+        long tokens = _run.Budget.Tokens!.Value, low = 1, high = Math.Max(1, tokens / _engine.TokensPerMicroBatch);
         while (low < high)
         {
             long middle = low + ((high - low + 1) / 2);
-            if (_run.Batch.Schedule.Through(middle, middle) * _step.TokensPerMicroBatch <= tokens) low = middle;
+            if (_run.Batch.Schedule.Through(middle, middle) * _engine.TokensPerMicroBatch <= tokens) low = middle;
             else high = middle - 1;
         }
 
@@ -241,6 +234,7 @@ public sealed partial class Trainer : IDisposable
 
     List<TextScore> Evaluate(long bytes, CancellationToken cancel)
     {
+        _engine.GatherWeights();
         var scores = new List<TextScore>();
         foreach (HeldOutText text in _data.HeldOut) scores.Add(_evaluator.Score(text.Take(bytes), cancel));
         return scores;
@@ -248,5 +242,5 @@ public sealed partial class Trainer : IDisposable
 
     RunSummary Summary() => new(
         Model.Parameters.All.Sum(p => (long)p.Length), ModelFiles.ActiveParameters(Model), _data.Tokenizer.VocabularySize, _data.Rows.TokenCount,
-        _step.TokensPerMicroBatch * _run.Batch.MicroBatches, _position.Step + 1, [.. _data.HeldOut.Select(t => (t.Corpus, t.Bytes))], _backend.Description);
+        _engine.TokensPerMicroBatch * _run.Batch.MicroBatches, _position.Step + 1, [.. _data.HeldOut.Select(t => (t.Corpus, t.Bytes))], Model.Backend.Description + (_run.Parallel.Layout.Ranks > 1 ? $", {_run.Parallel.Layout}, {_run.Parallel.Transport}" : ""));
 }

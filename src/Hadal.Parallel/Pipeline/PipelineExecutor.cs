@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.Diagnostics;
+using System.Diagnostics.CodeAnalysis;
 using System.Runtime.InteropServices;
 using Hadal.Model;
 using Hadal.Parallel.Ranks;
@@ -14,26 +15,27 @@ namespace Hadal.Parallel.Pipeline;
 /// after the first step nothing is allocated.
 /// </summary>
 /// <remarks>
-/// The rank has room for the whole model; layers that are not its own are not run and their memory is not touched. A head tied to the embedding is refused: the
-/// plain loop adds the gradients of both in one chain, and here they are of different stages.
+/// The rank has room for the whole model; layers that are not its own are not run and their memory is not touched. Where the head is tied to the embedding, the
+/// plain loop adds the gradients of both in one chain: the head's travels from the last stage to the first, beside the gradient of the tokens.
 /// </remarks>
 public sealed class PipelineExecutor : IDisposable
 {
     readonly Transformer _model;
     readonly ProcessGroup _group;
-    readonly PipelinePlacement _placement;
-    readonly ImmutableArray<ScheduleStep> _steps;
+    readonly ScheduleKind _kind;
     readonly TensorArena _arena, _scratch, _backwardScratch;
     readonly ChunkContext _context, _backwardContext;
     readonly int _sequences, _length;
     readonly BlockDeferred? _dense, _sparse;
-    readonly StageChunk?[][] _running;
     readonly Stack<StageChunk>[] _free = [new(), new()];
     readonly Dictionary<int, (Tensor Gradients, int Left)> _gradients = [];
     readonly List<StageChunk> _all = [];
     readonly List<Transfer> _batch = [];
     readonly List<(int Phase, int MicroBatch)> _sent = [];
     readonly HashSet<(int Phase, int MicroBatch)> _finished = [];
+    PipelinePlacement _placement;
+    ImmutableArray<ScheduleStep> _steps;
+    StageChunk?[][] _running = [[], []];
     bool _mtp;
 
     /// <summary>Takes memory for one rank.</summary>
@@ -47,11 +49,9 @@ public sealed class PipelineExecutor : IDisposable
     public PipelineExecutor(Transformer model, PipelineSchedule schedule, ProcessGroup group, int sequences, int length, IExpertExchange? exchange = null)
     {
         if (group.Size != schedule.Ranks) throw new ArgumentException($"The schedule has {schedule.Ranks} ranks and the group {group.Size}; expected the same.", nameof(group));
-        if (model.Shape.TiedEmbeddings) throw new ArgumentException("The model's head is tied to its embedding; a pipeline runs models with a head of their own.", nameof(model));
         if (model.Recipe.HasDelayedScales) throw new ArgumentException($"The recipe '{model.Recipe}' takes scales from the maxima of earlier steps, and ranks of a pipeline see only their own: choose a recipe with current scales, such as fp8.", nameof(model));
         if (length > model.Shape.MaxPositions) throw new ArgumentException($"Sequences of {length} tokens do not fit the model's {model.Shape.MaxPositions} positions.", nameof(length));
-        (_model, _group, _placement, _sequences, _length) = (model, group, schedule.Placement, sequences, length);
-        _steps = schedule.Steps[group.Rank];
+        (_model, _group, _kind, _placement, _sequences, _length) = (model, group, schedule.Kind, schedule.Placement, sequences, length);
         _arena = new TensorArena(model.Backend);
         _scratch = new TensorArena(model.Backend);
         int tokens = checked(sequences * length);
@@ -78,7 +78,19 @@ public sealed class PipelineExecutor : IDisposable
             deferred.Allocate(_arena, block, model.DType, tokens, exchange);
         }
 
-        _running = [.. Enumerable.Range(0, _placement.Phases).Select(_ => new StageChunk?[_placement.MicroBatchesPerPhase])];
+        Use(schedule);
+    }
+
+    /// <summary>Runs another schedule of the same kind from now on, with more or fewer micro-batches.</summary>
+    /// <param name="schedule">For the same ranks.</param>
+    [MemberNotNull(nameof(_placement))]
+    public void Use(PipelineSchedule schedule)
+    {
+        if (schedule.Kind != _kind || schedule.Ranks != _group.Size) throw new ArgumentException($"A schedule {PipelineSchedule.Name(schedule.Kind)} of {schedule.Ranks} ranks was given; expected {PipelineSchedule.Name(_kind)} of {_group.Size}.", nameof(schedule));
+        _placement = schedule.Placement;
+        _steps = schedule.Steps[_group.Rank];
+        for (int phase = 0; phase < _placement.Phases; phase++)
+            if (_running[phase].Length < _placement.MicroBatchesPerPhase) _running[phase] = new StageChunk?[_placement.MicroBatchesPerPhase];
     }
 
     /// <summary>Chunks that were in memory at once, at most: what <see cref="ScheduleChecker.ActivationPeak"/> promises, and inputs received ahead.</summary>
@@ -158,7 +170,7 @@ public sealed class PipelineExecutor : IDisposable
             ScheduleStep step = _steps[i];
             bool send = step.Kind == StepKind.Send;
             StageChunk chunk = Chunk(step.Phase, step.MicroBatch);
-            Tensor data = _mtp && step.Cargo == Cargo.Gradient ? chunk.Cargo : chunk.Stream;
+            Tensor data = (_mtp || _model.Shape.TiedEmbeddings) && step.Cargo == Cargo.Gradient ? chunk.Cargo : chunk.Stream;
             _batch.Add(send ? Transfer.Send(step.Peer, data) : Transfer.Receive(step.Peer, data));
             if (send && step.Cargo == Cargo.Gradient) _sent.Add((step.Phase, step.MicroBatch));
         }
@@ -185,7 +197,7 @@ public sealed class PipelineExecutor : IDisposable
         }
 
         chunk.EndForward(weights, entry.Gradients);
-        chunk.TellLoads(step);
+        chunk.TellLoads(step, index);
         for (int depth = 0; chunk.IsLast && depth < (_mtp ? chunk.Losses.Count : 1); depth++) step.Losses(index, depth, chunk.Losses[depth]);
         if (_placement.Next(_group.Rank, phase) is { } next && next.Rank == _group.Rank)
             _context.Operations.Elementwise.Copy(chunk.Stream, Chunk(next.Phase, microBatch).Stream);

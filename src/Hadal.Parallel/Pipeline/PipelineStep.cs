@@ -30,9 +30,10 @@ public interface IPipelineStep
     void Losses(int microBatch, int depth, Tensor losses);
 
     /// <summary>[experts] tokens of a micro-batch that chose each expert, in a layer of this rank.</summary>
+    /// <param name="microBatch">Index in the step.</param>
     /// <param name="layer">Index of the block, as in checkpoints; MTP blocks follow the main ones.</param>
     /// <param name="counts">Tokens of this rank per expert.</param>
-    void Load(int layer, ReadOnlySpan<int> counts)
+    void Load(int microBatch, int layer, ReadOnlySpan<int> counts)
     {
     }
 }

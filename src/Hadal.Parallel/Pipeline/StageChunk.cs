@@ -35,7 +35,7 @@ sealed class StageChunk : IDisposable
         int tokens = sequences * length, hidden = model.Shape.Hidden, depths = model.Mtp.Count;
         DType type = model.DType;
         _arena = new TensorArena(model.Backend);
-        Cargo = _arena.Allocate(type, (1 + depths) * tokens, hidden);
+        Cargo = _arena.Allocate(type, ((1 + depths) * tokens) + (model.Shape.TiedEmbeddings ? model.Shape.Vocabulary : 0), hidden);
         Stream = Cargo.Slice(0, tokens);
         _targets = new Tensor[isFirst || isLast ? 1 + depths : 0];
         for (int k = 0; k < _targets.Length; k++) _targets[k] = _arena.Allocate(DType.I32, tokens);
@@ -71,7 +71,7 @@ sealed class StageChunk : IDisposable
 
     /// <summary>
     /// <see cref="Stream"/>, and after it for each MTP module the gradient of the tokens it embedded: it is made in the last stage and belongs to the embedding, so
-    /// it rides along with the gradient to the first.
+    /// it rides along with the gradient to the first. So does the gradient of a head that is tied to the embedding: the first stage goes on with its chain.
     /// </summary>
     public Tensor Cargo { get; }
 
@@ -136,12 +136,12 @@ sealed class StageChunk : IDisposable
     }
 
     /// <summary>Tokens per expert of the layers that routed in this forward.</summary>
-    public void TellLoads(IPipelineStep step)
+    public void TellLoads(IPipelineStep step, int microBatch)
     {
         for (int i = 0; i < Layers; i++)
-            if (_saved[i].Routed is { } routed) step.Load(Block(i).Layer, routed.Movement.Counts.AsSpan<int>());
+            if (_saved[i].Routed is { } routed) step.Load(microBatch, Block(i).Layer, routed.Movement.Counts.AsSpan<int>());
         for (int k = 0; _mtp && k < _mtpSaved.Length; k++)
-            if (_mtpSaved[k].Block.Routed is { } routed) step.Load(_model.Mtp[k].Block.Layer, routed.Movement.Counts.AsSpan<int>());
+            if (_mtpSaved[k].Block.Routed is { } routed) step.Load(microBatch, _model.Mtp[k].Block.Layer, routed.Movement.Counts.AsSpan<int>());
     }
 
     /// <summary>Before the deepest layer's backward.</summary>
@@ -151,6 +151,12 @@ sealed class StageChunk : IDisposable
     public void BeginBackward(Tensor gradients, BlockDeferred? dense, BlockDeferred? sparse)
     {
         if (!IsLast) return;
+        if (_model.Shape.TiedEmbeddings && !IsFirst)
+        {
+            _backward.Operations.Elementwise.Copy(_model.Embedding.View(gradients), TiedGradient);
+            _backward.Operations.Elementwise.Fill(_model.Embedding.View(gradients), 0);
+        }
+
         for (int k = _mtpSaved.Length - 1; _mtp && k >= 0; k--)
         {
             Tensor dPrevious = k == 0 ? _normedGradient : _mtpSaved[k - 1].NormedGradient;
@@ -174,6 +180,7 @@ sealed class StageChunk : IDisposable
     public void EndBackward(Tensor gradients)
     {
         if (!IsFirst) return;
+        if (_model.Shape.TiedEmbeddings && !IsLast) _backward.Operations.Elementwise.Copy(TiedGradient, _model.Embedding.View(gradients));
         for (int k = _model.Mtp.Count - 1; _mtp && k >= 0; k--) _model.EmbedBackward(_backward, MtpTokens(k), EmbeddingGradient(k), gradients);
         _model.EmbedBackward(_backward, _tokens, Stream, gradients);
     }
@@ -188,6 +195,8 @@ sealed class StageChunk : IDisposable
     public void Dispose() => _arena.Dispose();
 
     Block Block(int i) => _model.Blocks[_first + i];
+
+    Tensor TiedGradient => Cargo.Slice((1 + _model.Mtp.Count) * Stream.Rows, _model.Shape.Vocabulary);
 
     Tensor EmbeddingGradient(int depth) => Cargo.Slice((1 + depth) * Stream.Rows, Stream.Rows);
 

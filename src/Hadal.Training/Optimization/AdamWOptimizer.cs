@@ -13,6 +13,7 @@ public sealed class AdamWOptimizer
     readonly ParameterSet _parameters;
     readonly AdamWParameters _decayed, _undecayed;
     readonly double _clip;
+    readonly GradientSegment[] _segments;
     readonly Tensor _sum, _state;
 
     /// <summary>Takes memory for the moments.</summary>
@@ -27,6 +28,7 @@ public sealed class AdamWOptimizer
         _decayed = constants;
         _undecayed = constants with { WeightDecay = 0 };
         _clip = clip;
+        _segments = GradientSegment.Of(parameters);
         FirstMoment = parameters.CreateBuffer(moments);
         SecondMoment = parameters.CreateBuffer(moments);
         TensorMemory memory = backend.Allocate(128);
@@ -40,11 +42,11 @@ public sealed class AdamWOptimizer
     /// <summary>v, flat.</summary>
     public Tensor SecondMoment { get; }
 
-    /// <summary>√Σg² over all parameters: double sums in a fixed tree per parameter, parameters in order.</summary>
+    /// <summary>√Σg² over all parameters: double sums in fixed blocks of each parameter, and of each expert of a layer, in order.</summary>
     /// <returns>NaN or infinity when a gradient is.</returns>
     public double GradientNorm(IOperations operations, Tensor gradient)
     {
-        operations.Optimizer.SumOfSquares(gradient, _sum, accumulate: false);
+        for (int i = 0; i < _segments.Length; i++) operations.Optimizer.SumOfSquares(gradient.Slice(_segments[i].Start, _segments[i].Length), _sum, accumulate: i > 0);
         return Math.Sqrt(_sum.AsSpan<double>()[0]);
     }
 
@@ -60,6 +62,28 @@ public sealed class AdamWOptimizer
         return "the sum over all parameters";
     }
 
+    /// <summary>Before the parts of one step are updated.</summary>
+    internal void Begin(double gradientNorm, double learningRate, long step)
+    {
+        Span<double> state = _state.AsSpan<double>();
+        state[0] = learningRate;
+        state[1] = step;
+        state[2] = _clip > 0 && gradientNorm > _clip ? _clip / gradientNorm : 1;
+        state[3] = 1;
+    }
+
+    /// <summary>Updates a part of a parameter.</summary>
+    /// <param name="parameter">The parameter: decides about decay.</param>
+    /// <param name="start">First element of the part in flat buffers.</param>
+    /// <param name="gradient">Of the part.</param>
+    internal void Update(IOperations operations, Parameter parameter, int start, Tensor gradient)
+    {
+        if (parameter.Kind == ParameterKind.SelectionBias) return;
+        int length = checked((int)gradient.Length);
+        operations.Optimizer.AdamW(_parameters.Values.Slice(start, length), FirstMoment.Slice(start, length), SecondMoment.Slice(start, length),
+            gradient, parameter.Kind == ParameterKind.Norm ? _undecayed : _decayed, _state);
+    }
+
     /// <summary>Updates all parameters and brings their prepared forms up to date.</summary>
     /// <param name="gradient">Flat; the sum over the global batch.</param>
     /// <param name="gradientNorm">From <see cref="GradientNorm"/>.</param>
@@ -67,19 +91,12 @@ public sealed class AdamWOptimizer
     /// <param name="step">From 1; corrects the bias of the moments.</param>
     public void Update(IOperations operations, Tensor gradient, double gradientNorm, double learningRate, long step)
     {
-        Span<double> state = _state.AsSpan<double>();
-        state[0] = learningRate;
-        state[1] = step;
-        state[2] = _clip > 0 && gradientNorm > _clip ? _clip / gradientNorm : 1;
-        state[3] = 1;
+        Begin(gradientNorm, learningRate, step);
         IReadOnlyList<Parameter> all = _parameters.All;
         for (int i = 0; i < all.Count; i++)
         {
-            Parameter parameter = all[i];
-            if (parameter.Kind == ParameterKind.SelectionBias) continue;
-            int start = checked((int)parameter.Offset), length = parameter.Length;
-            operations.Optimizer.AdamW(_parameters.Values.Slice(start, length), FirstMoment.Slice(start, length), SecondMoment.Slice(start, length),
-                gradient.Slice(start, length), parameter.Kind == ParameterKind.Norm ? _undecayed : _decayed, _state);
+            int start = checked((int)all[i].Offset), length = all[i].Length;
+            Update(operations, all[i], start, gradient.Slice(start, length));
         }
 
         // What this step saw decides the scales of the next; the weights are quantised with those.

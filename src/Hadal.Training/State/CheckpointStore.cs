@@ -38,7 +38,7 @@ public sealed class CheckpointStore(string folder, int keep)
     /// <exception cref="TrainingStateException">Not enough room, or the disk refused. The previous checkpoint is unchanged.</exception>
     public string Save(long step, long bytes, Action<string> write)
     {
-        string final = Path.Combine(Folder, Prefix + step.ToString("D8", CultureInfo.InvariantCulture)), temporary = final + Unfinished;
+        string final = PathOf(step), temporary = final + Unfinished;
         try
         {
             Directory.CreateDirectory(Folder);
@@ -67,6 +67,9 @@ public sealed class CheckpointStore(string folder, int keep)
             throw;
         }
     }
+
+    /// <summary>The folder of a step's checkpoint.</summary>
+    internal string PathOf(long step) => Path.Combine(Folder, Prefix + step.ToString("D8", CultureInfo.InvariantCulture));
 
     /// <summary>The newest checkpoint whose files are all there and unchanged, or null when there is none.</summary>
     /// <param name="report">Receives one line for each newer checkpoint that is damaged.</param>

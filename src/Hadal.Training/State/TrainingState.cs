@@ -1,8 +1,15 @@
 using System.Globalization;
 using Hadal.Formats;
 using Hadal.Tensors;
+using Hadal.Training.Ranks;
 
 namespace Hadal.Training.State;
+
+/// <summary>What a rank needs of one tensor of the state.</summary>
+/// <param name="Name">In the file.</param>
+/// <param name="Tensor">Flat, as long as in the file.</param>
+/// <param name="Ranges">Elements to read.</param>
+readonly record struct StatePart(string Name, Tensor Tensor, FlatRange[] Ranges);
 
 /// <summary>
 /// <c>training-state.safetensors</c>: what a run needs beyond the public model to go on with the same bits. Flat tensors <c>master</c> (F32),
@@ -37,7 +44,12 @@ static class TrainingState
 
     /// <summary>Reads the file of a folder into tensors of the same names and shapes.</summary>
     /// <exception cref="TrainingStateException">It has another version or shape, or belongs to another run.</exception>
-    internal static TrainingPosition Read(string folder, IEnumerable<(string Name, Tensor Tensor)> tensors, string identity)
+    internal static TrainingPosition Read(string folder, IEnumerable<(string Name, Tensor Tensor)> tensors, string identity) =>
+        Read(folder, tensors.Select(one => new StatePart(one.Name, one.Tensor, [new(0, checked((int)one.Tensor.Length))])), identity);
+
+    /// <summary>Reads parts of the file into tensors of the same names and shapes, whichever layout of ranks wrote it.</summary>
+    /// <inheritdoc cref="Read(string, IEnumerable{ValueTuple{string, Tensor}}, string)" path="/exception"/>
+    internal static TrainingPosition Read(string folder, IEnumerable<StatePart> parts, string identity)
     {
         string path = Path.Combine(folder, FileName);
         using SafetensorsFile file = Open(path);
@@ -47,13 +59,13 @@ static class TrainingState
         string given = file.Metadata.GetValueOrDefault("run", "");
         if (!string.Equals(given, identity, StringComparison.Ordinal))
             Throw.State($"'{path}' belongs to another run: {Differences(given, identity)}.", "Continue with the configuration in its folder, or choose another output folder to begin anew.");
-        foreach ((string name, Tensor tensor) in tensors)
+        foreach ((string name, Tensor tensor, FlatRange[] ranges) in parts)
         {
             TensorEntry? entry = file.Find(name);
             if (entry is null || entry.Type != TypeOf(tensor) || entry.ElementCount != tensor.Length)
                 Throw.State($"'{path}' holds {(entry is null ? $"no tensor '{name}'" : entry)}; this model needs {name} {tensor}.", "It belongs to a model of another shape: choose another output folder.");
-            for (long at = 0; at < tensor.Length; at += Chunk)
-                file.Read(entry, at * tensor.DType.Size(), Bytes(tensor, at, (int)Math.Min(Chunk, tensor.Length - at)));
+            foreach (FlatRange range in ranges)
+                for (long at = range.Start; at < range.End; at += Chunk) file.Read(entry, at * tensor.DType.Size(), Bytes(tensor, at, (int)Math.Min(Chunk, range.End - at)));
         }
 
         return new TrainingPosition

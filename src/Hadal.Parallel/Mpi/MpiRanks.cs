@@ -1,0 +1,87 @@
+using System.Text;
+using Hadal.Parallel.Ranks;
+using Hadal.Tensors;
+
+namespace Hadal.Parallel.Mpi;
+
+/// <summary>Runs this process as one rank of an MPI world (docs/parallel.md). One run in a process.</summary>
+public static class MpiRanks
+{
+    static int _runs;
+
+    /// <summary>True when a launcher of Open MPI started this process.</summary>
+    public static bool IsLaunched => Environment.GetEnvironmentVariable("OMPI_COMM_WORLD_SIZE") is not null;
+
+    /// <summary>Rank of this process as its launcher says, before anything is loaded; 0 without a launcher.</summary>
+    public static int LaunchedRank => int.TryParse(Environment.GetEnvironmentVariable("OMPI_COMM_WORLD_RANK"), out int rank) ? rank : 0;
+
+    /// <summary>Runs <paramref name="work"/> as this process's rank and returns when all ranks have ended theirs.</summary>
+    /// <param name="ranks">Ranks that are expected.</param>
+    /// <param name="work">The program; it is given the group of all ranks.</param>
+    /// <exception cref="RankLostException">A rank was lost; every process gets this, with the same name.</exception>
+    /// <exception cref="DllNotFoundException">Open MPI is not installed.</exception>
+    /// <exception cref="ArgumentException">There are more or fewer processes.</exception>
+    public static void Run(int ranks, Action<ProcessGroup> work)
+    {
+        if (Interlocked.Increment(ref _runs) > 1) throw new InvalidOperationException("MPI begins once in a process.");
+        MpiLibrary library = MpiLibrary.Instance;
+        library.Begin();
+        (int rank, int size) = library.Place(library.World);
+        if (size != ranks)
+        {
+            library.End();
+            throw new ArgumentException($"{ranks} ranks are needed and {size} {(size == 1 ? "process was" : "processes were")} started: mpirun -n {ranks} hadal …", nameof(ranks));
+        }
+
+        using var watch = new RankWatch(rank, size);
+        using var world = new MpiGroup(library, watch, library.World, [.. Enumerable.Range(0, size)], rank);
+        try
+        {
+            Begin(watch, world, library);
+            work(world);
+            world.Barrier();
+            watch.Leave();
+        }
+        catch (RankLostException)
+        {
+            throw; // no MPI_Finalize: it would wait for the lost
+        }
+        catch (Exception exception)
+        {
+            watch.Fail($"Rank {rank} was lost: {exception.GetType().Name}: {exception.Message}");
+            throw new RankLostException(rank, $"Rank {rank} was lost: {exception.GetType().Name}: {exception.Message}", exception);
+        }
+
+        library.End();
+    }
+
+    // Everyone learns where rank 0 listens, and a word that proves membership.
+    static unsafe void Begin(RankWatch watch, MpiGroup world, MpiLibrary library)
+    {
+        const int Most = 1024;
+        using var memory = new HostMemory((long)Most * (world.Size + 1));
+        Tensor names = Tensor.View(memory, 0, DType.U8, world.Size, Most), own = Tensor.View(memory, (long)world.Size * Most, DType.U8, 1, Most);
+        Write(own, library.Machine());
+        int[] rows = [.. Enumerable.Repeat(1, world.Size)];
+        world.AllGather(own, names, rows);
+        bool together = Enumerable.Range(0, world.Size).All(other => string.Equals(Read(names.Slice(other, 1)), Read(names.Slice(0, 1)), StringComparison.Ordinal));
+        if (world.Rank == 0) Write(own, watch.Listen(loopback: together));
+        world.Broadcast(0, own);
+        watch.Join(Read(own));
+        world.Barrier();
+
+        static void Write(Tensor to, string text)
+        {
+            Span<byte> bytes = to.AsSpan<byte>();
+            bytes.Clear();
+            Encoding.UTF8.GetBytes(text.AsSpan(0, Math.Min(text.Length, 250)), bytes);
+        }
+
+        static string Read(Tensor from)
+        {
+            ReadOnlySpan<byte> bytes = from.AsSpan<byte>();
+            int end = bytes.IndexOf((byte)0);
+            return Encoding.UTF8.GetString(end < 0 ? bytes : bytes[..end]);
+        }
+    }
+}

@@ -1,5 +1,7 @@
 using System.Globalization;
 using Hadal.Cli.Framework;
+using Hadal.Parallel.Mpi;
+using Hadal.Parallel.Ranks;
 using Hadal.Training;
 using Hadal.Training.Running;
 
@@ -10,11 +12,16 @@ static class RunReport
 {
     /// <summary>Trains, draws the curve and reports; the same for <c>train</c> and <c>quickstart</c>.</summary>
     /// <param name="name">The command that continues an interrupted run, for the message.</param>
-    /// <returns>The outcome; standard output has its figures unless <paramref name="json"/> asked for an object or the run was interrupted.</returns>
-    public static TrainingOutcome Train(Context context, RunConfiguration run, string backend, bool json, string name)
+    /// <returns>The outcome, null on a rank that is not the first; standard output has its figures unless <paramref name="json"/> asked for an object or the run was interrupted.</returns>
+    public static TrainingOutcome? Train(Context context, RunConfiguration run, string backend, bool json, string name)
     {
-        using Hadal.Tensors.IBackend device = Backends.Make(backend, context.Threads ?? run.Threads);
-        TrainingOutcome outcome = TrainingDisplay.Show(context.Terminal, run, observer => TrainingRun.Execute(run, device, observer, context.Cancellation));
+        run = run with { Threads = context.Threads ?? run.Threads };
+        Hadal.Tensors.IBackend Device(int threads) => Backends.Make(backend, threads);
+        bool first = run.Parallel.Transport is not RankTransports.Mpi || MpiRanks.LaunchedRank == 0;
+        TrainingOutcome? outcome = first
+            ? TrainingDisplay.Show(context.Terminal, run, observer => TrainingRun.Execute(run, Device, observer, context.Cancellation)!)
+            : TrainingRun.Execute(run, Device, new TrainingObservers(), context.Cancellation);
+        if (outcome is null) return null;
         if (outcome.Status == TrainingStatus.Interrupted)
         {
             context.Terminal.Error.WriteLine(outcome.Step > 0

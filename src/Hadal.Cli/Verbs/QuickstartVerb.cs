@@ -35,7 +35,7 @@ static class QuickstartVerb
             if (!File.Exists(Path.Combine(folder, "model.safetensors")))
             {
                 RunConfiguration run = RecordOptions.Apply(Run(folder, line.GetValue(minutes), line.GetValue(steps), line.GetResult(steps) is not null || line.GetResult(minutes) is { Implicit: false }, context), line.GetValue(record), line.GetValue(interval));
-                TrainingOutcome outcome = RunReport.Train(context, run, device, json: false, "hadal quickstart");
+                TrainingOutcome outcome = RunReport.Train(context, run, device, json: false, "hadal quickstart")!;
                 if (outcome.Status == TrainingStatus.Interrupted) return ExitCode.Interrupted;
             }
             else

@@ -1,6 +1,8 @@
 using System.CommandLine;
 using Hadal.Cli.Framework;
 using Hadal.Cli.Training;
+using Hadal.Parallel.Ranks;
+using Hadal.Parallel.Schedules;
 using Hadal.Training;
 
 namespace Hadal.Cli.Verbs;
@@ -13,14 +15,18 @@ static class TrainVerb
         var file = new Argument<string?>("RUN.json") { Description = "The run: model, text, batch, length, output. Paths in it are relative to its folder.", Arity = ArgumentArity.ZeroOrOne };
         Option<string?> output = Options.Text("--output", "DIR", "Folder for model, checkpoints and metrics, instead of the one in the file.");
         Option<string?> recipe = Options.Text("--recipe", "NAME", "Precision, instead of the one in the file: fp32, bf16, fp8, another recipe's name, or a .json file that defines one.");
+        Option<string?> ranks = Options.Text("--ranks", "LAYOUT", "Ranks that share the work: N, or data x pipeline x expert, such as 2x4x2. The result is the same bits. See docs/parallel.md.");
+        Option<string?> schedule = Options.OptionalChoice("--schedule", "Schedule of the pipeline's ranks.", [.. Enum.GetValues<ScheduleKind>().Select(PipelineSchedule.Name)]);
+        Option<string?> transport = Options.OptionalChoice("--transport", "What carries messages between ranks: threads of this process, or processes that mpirun started.", [.. RankTransports.Names]);
         (Option<bool> record, Option<int?> interval) = RecordOptions.Create();
         Option<bool> example = Options.Switch("--example", "Print a run.json with every key and its default, and train nothing.");
         Option<bool> json = Options.Json();
         Option<string> backend = Options.Backend();
         var verb = new Verb("train", "Trains a model as a run.json says. Started again after Ctrl-C, a crash or a power cut it goes on from the last checkpoint, with the same bits as if nothing had happened.",
-            "hadal train --example > run.json", "hadal train run.json", "hadal train run.json --output models/second --recipe fp8 --record")
+            "hadal train --example > run.json", "hadal train run.json", "hadal train run.json --output models/second --recipe fp8 --record",
+            "mpirun -n 4 hadal train run.json --ranks 2x2x1 --schedule dualpipe --transport mpi")
         {
-            file, output, recipe, record, interval, example, json, backend,
+            file, output, recipe, ranks, schedule, transport, record, interval, example, json, backend,
         };
         verb.SetAction(line =>
         {
@@ -37,9 +43,10 @@ static class TrainVerb
             ModelFolder.Warn(warnings, context);
             if (line.GetValue(output) is string folder) run = run with { Output = Path.GetFullPath(folder) };
             if (line.GetValue(recipe) is string precision) run = run with { Recipe = precision };
+            run = run with { Parallel = RankOptions.Apply(run.Parallel, line.GetValue(ranks), line.GetValue(schedule), line.GetValue(transport)) };
             run = RecordOptions.Apply(run, line.GetValue(record), line.GetValue(interval));
-            TrainingOutcome outcome = RunReport.Train(context, run, line.GetRequiredValue(backend), line.GetValue(json), "the same command");
-            return outcome.Status == TrainingStatus.Completed ? ExitCode.Fine : ExitCode.Interrupted;
+            TrainingOutcome? outcome = RunReport.Train(context, run, line.GetRequiredValue(backend), line.GetValue(json), "the same command");
+            return outcome is null or { Status: TrainingStatus.Completed } ? ExitCode.Fine : ExitCode.Interrupted;
         });
         return verb;
     }

@@ -50,6 +50,28 @@ public sealed unsafe class CudaContext : IDisposable
         CudaCheck.Ok(CudaLibrary.cuCtxSetCurrent(_handle), "Making the context current");
     }
 
+    /// <summary>True when an address is one of device memory, false for the memory of the host.</summary>
+    public static bool IsDevice(nint address)
+    {
+        const int MemoryType = 2, Device = 2;
+        uint type = 0;
+        return CudaLibrary.cuPointerGetAttribute(&type, MemoryType, (ulong)address) == 0 && type == Device;
+    }
+
+    /// <summary>Copies values to an address of device memory and waits.</summary>
+    public static void Upload<T>(ulong to, ReadOnlySpan<T> values)
+        where T : unmanaged
+    {
+        fixed (T* first = values) CudaCheck.Ok(CudaLibrary.cuMemcpyHtoD_v2(to, first, (nuint)(values.Length * (long)sizeof(T))), "Copying to the GPU");
+    }
+
+    /// <summary>Copies values from an address of device memory and waits.</summary>
+    public static void Download<T>(ulong from, Span<T> values)
+        where T : unmanaged
+    {
+        fixed (T* first = values) CudaCheck.Ok(CudaLibrary.cuMemcpyDtoH_v2(first, from, (nuint)(values.Length * (long)sizeof(T))), "Copying from the GPU");
+    }
+
     /// <summary>Waits for everything queued on the GPU.</summary>
     public void Synchronize() => CudaCheck.Ok(CudaLibrary.cuCtxSynchronize(), "Waiting for the GPU");
 

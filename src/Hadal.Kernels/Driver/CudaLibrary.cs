@@ -59,6 +59,9 @@ static unsafe partial class CudaLibrary
     public static partial int cuMemFree_v2(ulong address);
 
     [LibraryImport(Name)]
+    public static partial int cuPointerGetAttribute(void* value, int attribute, ulong address);
+
+    [LibraryImport(Name)]
     public static partial int cuMemHostAlloc(void** address, nuint bytes, uint flags);
 
     [LibraryImport(Name)]

@@ -13,7 +13,8 @@ public sealed unsafe class CudaStream : IDisposable
         _handle = handle;
     }
 
-    internal nint Handle => _handle != 0 ? _handle : throw new ObjectDisposedException(nameof(CudaStream));
+    /// <summary>The driver's own handle, for other libraries that queue work.</summary>
+    public nint Handle => _handle != 0 ? _handle : throw new ObjectDisposedException(nameof(CudaStream));
 
     /// <summary>Waits for everything queued so far; errors of kernels that ran show up here.</summary>
     public void Synchronize(string what = "Waiting for a stream") => CudaCheck.Ok(CudaLibrary.cuStreamSynchronize(Handle), what);
@@ -37,6 +38,12 @@ public sealed unsafe class CudaStream : IDisposable
 
     /// <summary>Queues a copy from device to device.</summary>
     public void Copy(ulong to, ulong from, long bytes) => CudaCheck.Ok(CudaLibrary.cuMemcpyDtoDAsync_v2(to, from, (nuint)bytes, Handle), $"Copying {bytes} bytes on the GPU");
+
+    /// <summary>Queues a copy from host memory, which must stay until it is done.</summary>
+    public void Upload(ulong to, nint from, long bytes) => CudaCheck.Ok(CudaLibrary.cuMemcpyHtoDAsync_v2(to, (void*)from, (nuint)bytes, Handle), $"Copying {bytes} bytes to the GPU");
+
+    /// <summary>Queues a copy to host memory.</summary>
+    public void Download(nint to, ulong from, long bytes) => CudaCheck.Ok(CudaLibrary.cuMemcpyDtoHAsync_v2((void*)to, from, (nuint)bytes, Handle), $"Copying {bytes} bytes from the GPU");
 
     /// <summary>Records what <paramref name="work"/> queues on this stream as a graph, instead of running it.</summary>
     public CudaGraph Capture(Action work)

@@ -20,6 +20,8 @@ sealed class MpiGroup : ProcessGroup
 
     public override int WorldRank(int rank) => _worldRanks[rank];
 
+    internal override void ThrowIfLost() => _watch.Check([], this);
+
     protected override void Run(ReadOnlySpan<Transfer> batch)
     {
         int count = 0;

@@ -11,6 +11,11 @@ sealed class InProcessGroup(InProcessHub hub, int rank) : ProcessGroup(rank, hub
 
     public override int WorldRank(int rank) => hub.WorldRanks[rank];
 
+    internal override void ThrowIfLost()
+    {
+        if (hub.World.Loss is { } loss) throw new RankLostException(loss.Rank, loss.Message, loss);
+    }
+
     protected override void Run(ReadOnlySpan<Transfer> batch)
     {
         _open.Clear();

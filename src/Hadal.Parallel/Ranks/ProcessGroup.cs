@@ -178,6 +178,11 @@ public abstract unsafe class ProcessGroup : IDisposable
         GC.SuppressFinalize(this);
     }
 
+    /// <summary>Throws when a rank of the world was lost; for transports that wait elsewhere.</summary>
+    internal virtual void ThrowIfLost()
+    {
+    }
+
     /// <summary>Runs a batch whose peers and sizes are in range.</summary>
     protected abstract void Run(ReadOnlySpan<Transfer> batch);
 

@@ -1,4 +1,5 @@
 using Hadal.Parallel.Mpi;
+using Hadal.Parallel.Nccl;
 
 namespace Hadal.Parallel.Ranks;
 
@@ -11,8 +12,11 @@ public static class RankTransports
     /// <summary>Processes of Open MPI.</summary>
     public const string Mpi = "mpi";
 
+    /// <summary>Threads of this process with a GPU each; NCCL carries the messages.</summary>
+    public const string Nccl = "nccl";
+
     /// <summary>Names, the default first.</summary>
-    public static IReadOnlyList<string> Names { get; } = [InProcess, Mpi];
+    public static IReadOnlyList<string> Names { get; } = [InProcess, Mpi, Nccl];
 
     /// <summary>
     /// Runs <paramref name="work"/> on the ranks of a transport: all of them in this process, or this process's own. It returns when the ranks of this process have ended.
@@ -31,6 +35,9 @@ public static class RankTransports
                 break;
             case Mpi:
                 MpiRanks.Run(ranks, work);
+                break;
+            case Nccl:
+                NcclRanks.Run(ranks, work);
                 break;
             default:
                 throw new ArgumentException($"There is no transport '{transport}'; expected one of {string.Join(", ", Names)}.", nameof(transport));

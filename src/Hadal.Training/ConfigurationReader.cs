@@ -32,6 +32,14 @@ sealed class ConfigurationReader(JsonElement element, string prefix, ICollection
         return result;
     }
 
+    internal bool Flag(string key, bool absent)
+    {
+        _known.Add(key);
+        if (!element.TryGetProperty(key, out JsonElement value) || value.ValueKind == JsonValueKind.Null) return absent;
+        if (value.ValueKind is not (JsonValueKind.True or JsonValueKind.False)) Throw.Configuration(prefix + key, value.GetRawText(), "true or false");
+        return value.GetBoolean();
+    }
+
     internal double Number(string key, double absent, double lowest, double highest) => OptionalNumber(key, lowest, highest) ?? absent;
 
     internal double? OptionalNumber(string key, double lowest, double highest)

@@ -155,6 +155,7 @@ public sealed partial record RunConfiguration
                 Expert = (int)s.Integer("expert", d.Parallel.Expert, 1, InProcessRanks.Most),
                 Nodes = (int)s.Integer("nodes", d.Parallel.Nodes, 1, InProcessRanks.Most),
                 Schedule = s.Choice("schedule", d.Parallel.Schedule, [.. Enum.GetValues<ScheduleKind>().Select(kind => (PipelineSchedule.Name(kind), kind))]),
+                Checked = s.Flag("checked", d.Parallel.Checked),
                 Transport = s.Choice("transport", d.Parallel.Transport, [.. RankTransports.Names.Select(name => (name, name))]),
             }),
             Output = root.Text("output", d.Output)!,
@@ -298,6 +299,7 @@ public sealed partial record RunConfiguration
                 json.WriteNumber("nodes", Parallel.Nodes);
                 json.WriteString("schedule", PipelineSchedule.Name(Parallel.Schedule));
                 json.WriteString("transport", Parallel.Transport);
+                json.WriteBoolean("checked", Parallel.Checked);
             });
         }
 

@@ -148,8 +148,11 @@ public sealed record ParallelConfiguration
     /// <summary>Schedule of the pipeline.</summary>
     public ScheduleKind Schedule { get; init; } = ScheduleKind.OneForwardOneBackward;
 
-    /// <summary>What carries messages: <c>in-process</c> (threads of one process) or <c>mpi</c> (processes, started by mpirun).</summary>
+    /// <summary>What carries messages: <c>in-process</c> (threads of one process), <c>mpi</c> (processes, started by mpirun) or <c>nccl</c> (threads with a GPU each).</summary>
     public string Transport { get; init; } = RankTransports.InProcess;
+
+    /// <summary>Every message carries its number, length and checksum, and is compared where it arrives.</summary>
+    public bool Checked { get; init; }
 
     /// <summary>The layout.</summary>
     public RankLayout Layout => new(Data, Pipeline, Expert, Nodes, Schedule);

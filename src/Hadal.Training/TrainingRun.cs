@@ -60,7 +60,9 @@ public static class TrainingRun
 
     /// <summary>The run on its ranks.</summary>
     /// <param name="prepared">Its data, when they are there already.</param>
-    internal static TrainingOutcome? OnRanks(RunConfiguration run, PreparedRun? prepared, Func<int, IBackend> backends, ITrainingObserver observer, CancellationToken cancel)
+    /// <param name="over">Puts a layer over the transport; null for none.</param>
+    internal static TrainingOutcome? OnRanks(
+        RunConfiguration run, PreparedRun? prepared, Func<int, IBackend> backends, ITrainingObserver observer, CancellationToken cancel, Func<ProcessGroup, ProcessGroup>? over = null)
     {
         RankLayout layout = run.Parallel.Layout;
         bool shared = string.Equals(run.Parallel.Transport, RankTransports.InProcess, StringComparison.Ordinal);
@@ -68,8 +70,10 @@ public static class TrainingRun
         TrainingOutcome? outcome = null;
         try
         {
-            RankTransports.Run(run.Parallel.Transport, layout.Ranks, world =>
+            RankTransports.Run(run.Parallel.Transport, layout.Ranks, transport =>
             {
+                ProcessGroup world = over?.Invoke(transport) ?? transport;
+                if (run.Parallel.Checked) world = new CheckedGroup(world);
                 // Rank 0 prepares the data; the others find them, in memory or in the cache.
                 FileStream? claim = world.Rank == 0 ? Claim(run.Output) : null;
                 try

@@ -42,8 +42,9 @@ public static class MpiRanks
             world.Barrier();
             watch.Leave();
         }
-        catch (RankLostException)
+        catch (RankLostException exception)
         {
+            watch.Lose(exception.Rank, exception.Message);
             throw; // no MPI_Finalize: it would wait for the lost
         }
         catch (Exception exception)

@@ -6,7 +6,7 @@ namespace Hadal.Parallel.Nccl;
 
 /// <summary>
 /// Ranks with a GPU each; NCCL carries their messages between device memories. Messages in host memory go through a buffer on the device. The group that
-/// <paramref name="control"/> is has the same ranks on another transport: it hands round what NCCL needs to begin, and names a lost rank.
+/// its constructor is given has the same ranks on another transport: it hands round what NCCL needs to begin, and names a lost rank.
 /// </summary>
 sealed unsafe class NcclGroup : ProcessGroup
 {

@@ -48,6 +48,10 @@ public static class InProcessRanks
         {
             // A consequence of the loss that is reported.
         }
+        catch (RankLostException exception)
+        {
+            hub.World.Lose(exception.Rank, exception.Message, exception); // seen by a layer above the transport
+        }
         catch (Exception exception)
         {
             hub.World.Lose(rank, $"Rank {rank} was lost: {exception.GetType().Name}: {exception.Message}", exception);

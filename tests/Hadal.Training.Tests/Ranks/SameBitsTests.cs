@@ -58,4 +58,28 @@ public sealed class SameBitsTests
     [Fact]
     public void A_head_tied_to_the_embedding_has_the_bits_of_one_rank() =>
         Compare("fp32", tied: true, 3, [RankRuns.Layout(2, 1, 1), RankRuns.Layout(1, 3, 1), RankRuns.Layout(1, 2, 2, schedule: ScheduleKind.DualPipe)]);
+
+    /// <summary>Under DualPipe the ranks that train the embedding are those that run head and MTP; under the other schedules the last stage needs a copy.</summary>
+    [Fact]
+    [Implements("V3 §3.2.1", "The first and the last layers share a pipeline rank, so that MTP shares embedding and head")]
+    public void Under_DualPipe_embedding_head_and_MTP_are_on_the_same_ranks()
+    {
+        using var folder = new TemporaryFolder();
+        RunConfiguration run = RankRuns.Configuration(folder, 1);
+        PreparedRun data = TinyRuns.Prepare(run);
+        using Hadal.Tensors.IBackend backend = RankRuns.Backend(1);
+        using Hadal.Model.Transformer model = ModelFiles.Create(run, data.Tokenizer, backend);
+        Assert.NotEmpty(model.Mtp);
+        Assert.Equal("0 3, 0 3, 0 3", Ranks(ScheduleKind.DualPipe));
+        Assert.Equal("0, 0 3, 3", Ranks(ScheduleKind.OneForwardOneBackward));
+
+        string Ranks(ScheduleKind kind)
+        {
+            var shards = new Hadal.Training.Ranks.ParameterShards(model, new Hadal.Parallel.Ranks.RankLayout(1, 4, 1, 1, kind));
+            Hadal.Training.Ranks.ShardGroup Of(string name) => shards.Groups.Single(group => group.Pieces.SelectMany(pieces => pieces).Any(piece => shards.Segments[piece.Segment].Parameter.Name.Equals(name, StringComparison.Ordinal)));
+            Hadal.Training.Ranks.ShardGroup embedding = Of("model.embed_tokens.weight"), head = Of("lm_head.weight");
+            Assert.Same(head, Of("model.layers.5.eh_proj.weight"));
+            return string.Join(", ", new[] { embedding.Holders, embedding.Readers, head.Holders }.Select(ranks => string.Join(' ', ranks)));
+        }
+    }
 }

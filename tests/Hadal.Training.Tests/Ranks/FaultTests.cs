@@ -1,0 +1,47 @@
+using Hadal.Parallel.Ranks;
+using Hadal.Parallel.Schedules;
+using Hadal.Training.Data;
+
+namespace Hadal.Training.Tests.Ranks;
+
+/// <summary>Faults of ranks and messages are found and named, and the run goes on from its checkpoint with the same bits.</summary>
+public sealed class FaultTests
+{
+    const int Steps = 6, Rank = 2;
+
+    [Theory]
+    [InlineData(MessageFault.Delayed, 40)]
+    [InlineData(MessageFault.Delayed, 900)]
+    [InlineData(MessageFault.Duplicated, 700)]
+    [InlineData(MessageFault.Duplicated, 901)]
+    [InlineData(MessageFault.Truncated, 700)]
+    [InlineData(MessageFault.Changed, 900)]
+    [InlineData(MessageFault.Killed, 800)]
+    public void A_fault_is_named_and_the_run_goes_on_from_its_checkpoint_with_the_same_bits(MessageFault fault, int message)
+    {
+        using var folder = new TemporaryFolder();
+        RunConfiguration run = RankRuns.Configuration(folder, Steps, "fp8") with { Checkpoint = new CheckpointConfiguration { Every = 1, Keep = 2 } };
+        PreparedRun data = TinyRuns.Prepare(run);
+        RankRuns.Train(run, data, TestContext.Current.CancellationToken);
+        string[] expected = [.. RankRuns.State(run, Steps)];
+
+        RunConfiguration split = run with { Parallel = RankRuns.Layout(1, 2, 2, schedule: ScheduleKind.DualPipe) with { Checked = true }, Output = folder.File("split") };
+        var plan = new FaultyGroup.Plan(fault, Rank, message);
+        TrainingOutcome? Go() => TrainingRun.OnRanks(split, data, RankRuns.Backend, new Recorder(), TestContext.Current.CancellationToken, group => new FaultyGroup(group, plan));
+        if (fault == MessageFault.Delayed)
+        {
+            Assert.Equal(TrainingStatus.Completed, Go()!.Status);
+        }
+        else
+        {
+            RankLostException lost = Assert.Throws<RankLostException>(Go);
+            Assert.True(lost.Rank == Rank, lost.Message);
+            Assert.Contains($"ank {Rank}", lost.Message, StringComparison.Ordinal);
+            Assert.Equal(TrainingStatus.Completed, Go()!.Status); // the fault happens once
+        }
+
+        Assert.True(plan.Happened);
+        string[] actual = [.. RankRuns.State(split, Steps)];
+        Assert.True(expected.AsSpan().SequenceEqual(actual), RankRuns.Difference($"{fault}", expected, actual));
+    }
+}

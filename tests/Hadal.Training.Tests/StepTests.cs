@@ -15,10 +15,10 @@ public sealed class Alone;
 [Collection(nameof(Alone))]
 public sealed class StepTests
 {
-    const int Warm = 12;
+    internal const int Warm = 12;
 
     /// <summary>Bytes allocated between two steps, by the training thread and by all threads.</summary>
-    sealed class Allocations : ITrainingObserver
+    internal sealed class Allocations : ITrainingObserver
     {
         long _thread, _process;
 
@@ -75,6 +75,21 @@ public sealed class StepTests
 
         // The runner's own threads may allocate now and then; what the workers or the average's thread allocated would be in every step.
         Assert.Equal(0, allocations.Steps.Select(step => step.Process).Order().ElementAt(allocations.Steps.Count / 2));
+    }
+
+    /// <summary>The same for a rank: pipeline, experts across ranks, sums, exchange of weights.</summary>
+    [Fact]
+    public void A_step_on_ranks_allocates_nothing_after_warm_up()
+    {
+        using var folder = new TemporaryFolder();
+        RunConfiguration run = Ranks.RankRuns.Configuration(folder, 40, "fp8") with
+        {
+            Batch = new BatchConfiguration { Rows = 1, MicroBatches = 8 }, Parallel = Ranks.RankRuns.Layout(1, 2, 2, schedule: Hadal.Parallel.Schedules.ScheduleKind.DualPipe),
+        };
+        var allocations = new Allocations();
+        TrainingRun.OnRanks(run, TinyRuns.Prepare(run), Ranks.RankRuns.Backend, allocations, TestContext.Current.CancellationToken);
+        Assert.Equal(40 - Warm, allocations.Steps.Count);
+        Assert.Equal(0, allocations.Steps.Select(step => step.Thread).Order().ElementAt(allocations.Steps.Count / 2));
     }
 
     /// <summary>Everything a short run computes: loss, MTP loss and gradient norm of every step, then weights, moments and average.</summary>

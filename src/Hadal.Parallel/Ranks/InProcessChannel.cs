@@ -1,7 +1,8 @@
 namespace Hadal.Parallel.Ranks;
 
 /// <summary>Messages from one in-process rank to another, in order. The bytes stay with the sender until the receiver copies them.</summary>
-sealed class InProcessChannel
+/// <param name="nap">Milliseconds after which a waiting rank looks whether somebody was lost.</param>
+sealed class InProcessChannel(int nap)
 {
     readonly Queue<(nint Address, long Bytes)> _posted = new();
     long _sent, _taken;
@@ -64,7 +65,7 @@ sealed class InProcessChannel
         lock (_posted)
         {
             if (forMessage ? _posted.Count > 0 : _taken > number) return;
-            Monitor.Wait(_posted, millisecondsTimeout: 20);
+            Monitor.Wait(_posted, nap);
         }
     }
 }

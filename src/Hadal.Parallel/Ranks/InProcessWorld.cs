@@ -10,6 +10,9 @@ sealed class InProcessWorld(int size, TimeSpan? patience)
     readonly Lock _lossLock = new();
     RankLostException? _loss;
 
+    /// <summary>Milliseconds between two looks of a waiting rank; more where many would look.</summary>
+    public int Nap { get; } = Math.Max(20, size / 2);
+
     /// <summary>How long a rank may be silent before it counts as lost; null for ever.</summary>
     public TimeSpan? Patience => patience;
 
@@ -70,7 +73,7 @@ sealed class InProcessHub(InProcessWorld world, int[] worldRanks)
     public InProcessChannel Channel(int from, int to)
     {
         ref InProcessChannel? channel = ref _channels[from * worldRanks.Length + to];
-        return Volatile.Read(ref channel) ?? Interlocked.CompareExchange(ref channel, new InProcessChannel(), comparand: null) ?? channel!;
+        return Volatile.Read(ref channel) ?? Interlocked.CompareExchange(ref channel, new InProcessChannel(world.Nap), comparand: null) ?? channel!;
     }
 
     public InProcessHub Part(int split, int color, int[] members) =>

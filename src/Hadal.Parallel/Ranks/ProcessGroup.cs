@@ -74,12 +74,40 @@ public abstract unsafe class ProcessGroup : IDisposable
     /// <param name="data">There the values, elsewhere where they go; the same size on all ranks.</param>
     public void Broadcast(int root, Tensor data)
     {
+        Transfer whole = Transfer.Send(root, data);
+        Broadcast(root, whole.Address, whole.Bytes);
+    }
+
+    void Broadcast(int root, nint address, long bytes)
+    {
         int relative = (Rank - root + Size) % Size, reach = 1;
         while (reach < Size) reach *= 2;
         for (int distance = reach / 2; distance >= 1; distance /= 2)
         {
-            if (relative % (2 * distance) == 0 && relative + distance < Size) Send((relative + distance + root) % Size, data);
-            else if (relative % (2 * distance) == distance) Receive((relative - distance + root) % Size, data);
+            if (relative % (2 * distance) == 0 && relative + distance < Size) Exchange(new Transfer(IsSend: true, (relative + distance + root) % Size, address, bytes));
+            else if (relative % (2 * distance) == distance) Exchange(new Transfer(IsSend: false, (relative - distance + root) % Size, address, bytes));
+        }
+    }
+
+    // Everyone's entry to everyone, up a binomial tree to rank 0 and down again.
+    void Collect((int Color, int Key)[] all)
+    {
+        int entry = sizeof((int, int));
+        fixed ((int, int)* first = all)
+        {
+            for (int distance = 1; distance < Size; distance *= 2)
+            {
+                if (Rank % (2 * distance) == distance)
+                {
+                    Exchange(new Transfer(IsSend: true, Rank - distance, (nint)(first + Rank), (long)entry * (Math.Min(Rank + distance, Size) - Rank)));
+                    break;
+                }
+
+                int from = Rank + distance;
+                if (from < Size) Exchange(new Transfer(IsSend: false, from, (nint)(first + from), (long)entry * (Math.Min(from + distance, Size) - from)));
+            }
+
+            Broadcast(0, (nint)first, (long)entry * Size);
         }
     }
 
@@ -160,13 +188,11 @@ public abstract unsafe class ProcessGroup : IDisposable
     public ProcessGroup? Split(int color, int key)
     {
         int split = _splits++;
-        int[] mine = new int[Size], colors = new int[Size], keys = new int[Size];
-        Array.Fill(mine, color);
-        ExchangeCounts(mine, colors);
-        Array.Fill(mine, key);
-        ExchangeCounts(mine, keys);
+        (int Color, int Key)[] all = new (int, int)[Size];
+        all[Rank] = (color, key);
+        Collect(all);
         if (color < 0) return null;
-        int[] members = [.. Enumerable.Range(0, Size).Where(rank => colors[rank] == color).OrderBy(rank => keys[rank]).ThenBy(rank => rank)];
+        int[] members = [.. Enumerable.Range(0, Size).Where(rank => all[rank].Color == color).OrderBy(rank => all[rank].Key).ThenBy(rank => rank)];
         return CreatePart(split, color, members);
     }
 

@@ -70,6 +70,13 @@ public sealed class VirtualClock
         Busy += seconds;
     }
 
+    /// <summary>Begins anew: what came before, such as finding groups, does not count. All ranks call it, with no message on the way.</summary>
+    public void Restart()
+    {
+        (Now, Busy, BytesInside, BytesBetween, Messages) = (0, 0, 0, 0, 0);
+        Array.Clear(Free);
+    }
+
     internal void WaitUntil(double time) => Now = Math.Max(Now, time);
 }
 

@@ -53,6 +53,7 @@ public sealed record VirtualStep
             using ProcessGroup pipeline = world.Split(Layout.Stream(world.Rank), world.Rank)!;
             using ProcessGroup expert = world.Split((Layout.PipelineRank(world.Rank) * Layout.Data) + Layout.Group(world.Rank), world.Rank)!;
             using Router? router = Gate is null ? null : new Router(this, expert, world.Rank);
+            clock.Restart();
             RunList(schedule.Steps[pipeline.Rank], pipeline, clock, router);
             traffic[world.Rank] = router?.Traffic;
             mostNodes[world.Rank] = router?.MostNodes ?? 0;

@@ -10,13 +10,13 @@ public sealed class FaultTests
     const int Steps = 6, Rank = 2;
 
     [Theory]
+    [Trait("tier", "full")]
     [InlineData(MessageFault.Delayed, 40)]
-    [InlineData(MessageFault.Delayed, 900)]
-    [InlineData(MessageFault.Duplicated, 700)]
-    [InlineData(MessageFault.Duplicated, 901)]
-    [InlineData(MessageFault.Truncated, 700)]
-    [InlineData(MessageFault.Changed, 900)]
-    [InlineData(MessageFault.Killed, 800)]
+    [InlineData(MessageFault.Duplicated, 60)]
+    [InlineData(MessageFault.Duplicated, 401)]
+    [InlineData(MessageFault.Truncated, 400)]
+    [InlineData(MessageFault.Changed, 500)]
+    [InlineData(MessageFault.Killed, 450)]
     public void A_fault_is_named_and_the_run_goes_on_from_its_checkpoint_with_the_same_bits(MessageFault fault, int message)
     {
         using var folder = new TemporaryFolder();

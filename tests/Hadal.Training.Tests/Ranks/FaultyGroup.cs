@@ -8,7 +8,7 @@ public enum MessageFault
     /// <summary>It takes a while.</summary>
     Delayed,
 
-    /// <summary>It comes twice.</summary>
+    /// <summary>It comes again before the next one.</summary>
     Duplicated,
 
     /// <summary>Its end is missing.</summary>
@@ -49,6 +49,12 @@ sealed unsafe class FaultyGroup(ProcessGroup inner, FaultyGroup.Plan plan) : Pro
         var harmed = new List<Transfer>();
         foreach (ref readonly Transfer transfer in batch)
         {
+            if (_again is { } again && transfer.IsSend && transfer.Peer == again.Peer)
+            {
+                harmed.Add(again);
+                _again = null;
+            }
+
             harmed.Add(transfer);
             if (!plan.IsDue(WorldRank(Rank), transfer)) continue;
             switch (plan.Fault)
@@ -57,18 +63,13 @@ sealed unsafe class FaultyGroup(ProcessGroup inner, FaultyGroup.Plan plan) : Pro
                     Thread.Sleep(300);
                     break;
                 case MessageFault.Duplicated:
-                    harmed.Add(transfer);
+                    _again = transfer with { Address = Copy(transfer, change: false) };
                     break;
                 case MessageFault.Truncated:
                     harmed[^1] = transfer with { Bytes = transfer.Bytes - 8 };
                     break;
                 case MessageFault.Changed:
-                    byte[] copy = new Span<byte>((void*)transfer.Address, (int)transfer.Bytes).ToArray();
-                    copy[copy.Length / 2] ^= 4;
-                    Hadal.Tensors.HostMemory memory = new(copy.Length);
-                    copy.CopyTo(new Span<byte>((void*)memory.Address, copy.Length));
-                    _kept.Add(memory);
-                    harmed[^1] = transfer with { Address = memory.Address };
+                    harmed[^1] = transfer with { Address = Copy(transfer, change: true) };
                     break;
                 default:
                     throw new InvalidDataException("the power went out");
@@ -79,6 +80,16 @@ sealed unsafe class FaultyGroup(ProcessGroup inner, FaultyGroup.Plan plan) : Pro
     }
 
     readonly List<Hadal.Tensors.HostMemory> _kept = [];
+    Transfer? _again;
+
+    nint Copy(Transfer transfer, bool change)
+    {
+        var memory = new Hadal.Tensors.HostMemory(transfer.Bytes);
+        Buffer.MemoryCopy((void*)transfer.Address, (void*)memory.Address, transfer.Bytes, transfer.Bytes);
+        if (change) ((byte*)memory.Address)[transfer.Bytes / 2] ^= 4;
+        _kept.Add(memory);
+        return memory.Address;
+    }
 
     protected override ProcessGroup CreatePart(int split, int color, int[] members) => new FaultyGroup(inner.Split(color, Array.IndexOf(members, Rank))!, plan);
 }

@@ -16,7 +16,7 @@ public sealed class CredentialTests
     const string Hello = """{"model":"deepseek-chat","messages":[{"role":"user","content":"Hi"}],"prompt":"Hi","tokens":[5]}""";
 
     // What may be seen without a key or an account: pages and their assets, signs of life, the description, and the ways to sign in.
-    static readonly string[] Open = ["/health", "/ready", "/openapi/v1.json", "/docs", "/docs/page.js", "/docs/page.css"];
+    static readonly string[] Open = ["/health", "/ready", "/openapi/v1.json", "/docs", "/docs/style.css"];
 
     static IEnumerable<(string Method, string Path)> ApiRoutes(WebApplication app) => ((IEndpointRouteBuilder)app).DataSources.SelectMany(source => source.Endpoints).OfType<RouteEndpoint>()
         .Where(endpoint => endpoint.Metadata.GetMetadata<ApiEndpoint>() is not null)

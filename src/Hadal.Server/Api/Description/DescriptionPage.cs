@@ -59,7 +59,7 @@ static class DescriptionPage
         WriteFields(page, root, answers.GetProperty("application/json").GetProperty("schema"));
         if (answers.TryGetProperty("text/event-stream", out _)) Paragraph(page, "With \"stream\": true the answer comes in events: data: {…}, the last one data: [DONE].");
         page.Append("<h3>Errors</h3>\n<ul>\n");
-        foreach (JsonProperty response in responses.EnumerateObject().Where(response => response.Name != "200"))
+        foreach (JsonProperty response in responses.EnumerateObject().Where(response => !string.Equals(response.Name, "200", StringComparison.Ordinal)))
             page.Append(CultureInfo.InvariantCulture, $"<li><code>{response.Name}</code> {Escape(Text(Resolve(root, response.Value), "description"))}</li>\n");
         page.Append("</ul>\n</section>\n");
     }

@@ -88,6 +88,25 @@ public static class PlanJson
         json.WriteEndArray();
     }
 
+    /// <summary>Writes a simulated step as the property <c>simulation</c>.</summary>
+    public static void Write(Utf8JsonWriter json, ClusterSimulation simulation)
+    {
+        ArgumentNullException.ThrowIfNull(json);
+        ArgumentNullException.ThrowIfNull(simulation);
+        json.WriteStartObject("simulation");
+        json.WriteNumber("ranks", simulation.Busy.Count);
+        json.WriteNumber("routed_micro_batches", simulation.Draws.Count);
+        json.WriteNumber("heaviest_load_mean", simulation.Draws.Average(draw => draw.Heaviest));
+        json.WriteNumber("heaviest_load_most", simulation.Draws.Max(draw => draw.Heaviest));
+        json.WriteNumber("pipeline_seconds", simulation.PipelineSeconds);
+        json.WriteNumber("step_seconds", simulation.StepSeconds);
+        json.WriteNumber("busy_least", simulation.Busy.Min());
+        json.WriteNumber("busy_most", simulation.Busy.Max());
+        json.WriteNumber("idle_mean", simulation.MeanIdle);
+        json.WriteNumber("idle_most", simulation.MostIdle);
+        json.WriteEndObject();
+    }
+
     static void Rank(Utf8JsonWriter json, TrainingPlan plan, RankMemory rank)
     {
         json.WriteStartObject();

@@ -18,11 +18,11 @@ public static class PlanText
         var text = new StringBuilder();
         text.Append(Headline(plan)).Append('\n').Append('\n');
         foreach ((string what, string value) in Figures(plan)) text.Append(CultureInfo.InvariantCulture, $"  {what,-34} {value}\n");
-        text.Append("\nmemory of a rank, GB\n  rank  stages     parameters  weights  gradients  optimizer  activations   total\n");
+        text.Append("\nmemory of a rank, GB\n  rank  stages      parameters  weights  gradients  optimizer  activations   total\n");
         foreach (RankMemory rank in plan.Memory)
         {
             text.Append(CultureInfo.InvariantCulture,
-                $"  {rank.Rank,4}  {StagesOf(plan, rank.Rank),-9} {rank.Parameters / 1e9,9:0.00} B {Gb(rank.Weights),8} {Gb(rank.Gradients),10} {Gb(rank.Optimizer),10} {Gb(rank.Activations),12} {Gb(rank.Total),7}\n");
+                $"  {rank.Rank,4}  {StagesOf(plan, rank.Rank),-9} {Count(rank.Parameters),12} {Gb(rank.Weights),8} {Gb(rank.Gradients),10} {Gb(rank.Optimizer),10} {Gb(rank.Activations),12} {Gb(rank.Total),7}\n");
         }
 
         text.Append(CultureInfo.InvariantCulture, $"  a GPU has {Gb(plan.Cluster.MemoryBytes)}, of which {Gb(plan.Cluster.ReservedBytes)} are left for temporaries and buffers: {(plan.Fits ? "it fits" : "it does not fit")}\n");
@@ -30,6 +30,23 @@ public static class PlanText
         text.Append("\nassumptions\n");
         foreach (string assumption in Assumptions(plan)) text.Append("  - ").Append(assumption).Append('\n');
         return text.ToString();
+    }
+
+    /// <summary>A simulated step beside its plan.</summary>
+    public static string Write(ClusterSimulation simulation)
+    {
+        ArgumentNullException.ThrowIfNull(simulation);
+        TrainingPlan plan = simulation.Plan;
+        double[] heaviest = [.. simulation.Draws.Select(draw => draw.Heaviest)];
+        double gap = simulation.PipelineSeconds - plan.Timed.Makespan;
+        return string.Create(CultureInfo.InvariantCulture, $"""
+
+            all {simulation.Busy.Count:N0} ranks, loads drawn through the gate
+              the heaviest rank of an expert group gets {100 * (heaviest.Average() - 1):0.0} % more rows than the mean, at most {100 * (heaviest.Max() - 1):0.0} % ({heaviest.Length} micro-batches routed)
+              pipeline {Seconds(simulation.PipelineSeconds)} ({Seconds(gap)} longer than with equal loads), step {Seconds(simulation.StepSeconds)}
+              a rank computes {Seconds(simulation.Busy.Min())} to {Seconds(simulation.Busy.Max())} and waits {Seconds(simulation.MeanIdle)} on average, {Seconds(simulation.MostIdle)} at most; with equal loads {Seconds(plan.IdleSeconds)} at most
+
+            """).ReplaceLineEndings("\n");
     }
 
     /// <summary>The plan in one line.</summary>
@@ -94,18 +111,28 @@ public static class PlanText
         0 => "0 s",
         >= 100 => string.Create(CultureInfo.InvariantCulture, $"{seconds:N0} s"),
         >= 1 => string.Create(CultureInfo.InvariantCulture, $"{seconds:0.00} s"),
-        >= 1e-3 => string.Create(CultureInfo.InvariantCulture, $"{1e3 * seconds:0.##} ms"),
+        >= 0.1 => string.Create(CultureInfo.InvariantCulture, $"{1e3 * seconds:0} ms"),
+        >= 1e-2 => string.Create(CultureInfo.InvariantCulture, $"{1e3 * seconds:0.0} ms"),
+        >= 1e-3 => string.Create(CultureInfo.InvariantCulture, $"{1e3 * seconds:0.00} ms"),
         _ => string.Create(CultureInfo.InvariantCulture, $"{1e6 * seconds:0.#} µs"),
     };
 
     /// <summary>A number of bytes: <c>1.2 GB</c>.</summary>
     public static string Bytes(double bytes) => bytes switch
     {
-        >= 1e12 => string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e12:0.##} TB"),
-        >= 1e9 => string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e9:0.##} GB"),
-        >= 1e6 => string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e6:0.#} MB"),
-        >= 1e3 => string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e3:0.#} kB"),
+        >= 1e12 => string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e12:0.0} TB"),
+        >= 1e9 => string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e9:0.0} GB"),
+        >= 1e6 => string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e6:0.0} MB"),
+        >= 1e3 => string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e3:0.0} kB"),
         _ => string.Create(CultureInfo.InvariantCulture, $"{bytes:0} B"),
+    };
+
+    /// <summary>A number of parameters: <c>3.27 billion</c>.</summary>
+    public static string Count(double number) => number switch
+    {
+        >= 1e9 => string.Create(CultureInfo.InvariantCulture, $"{number / 1e9:0.00} billion"),
+        >= 1e6 => string.Create(CultureInfo.InvariantCulture, $"{number / 1e6:0.00} million"),
+        _ => string.Create(CultureInfo.InvariantCulture, $"{number:N0}"),
     };
 
     /// <summary>A part: <c>12.3 %</c>.</summary>

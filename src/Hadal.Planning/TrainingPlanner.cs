@@ -26,7 +26,7 @@ public static class TrainingPlanner
         StageContents[] stages = StageContents.Cut(work.Size, schedule.Placement.Stages);
         RoutingTraffic traffic = known.Traffic(layout.ExpertParallel);
         var prices = new StepPrices(work, cluster, costs, layout, stages, traffic, costs.IncludesExchange ? known.Traffic(costs.MeasuredExpertParallel) : traffic);
-        TimedSchedule timed = ScheduleClock.Run(schedule, prices.Average(), (rank, step) => prices.Of(schedule.Placement, rank, step));
+        TimedSchedule timed = ScheduleClock.Run(schedule, prices.Average(), (rank, i) => prices.Of(schedule.Placement, rank, schedule.Steps[rank][i]));
         var memory = RankMemory.Of(work, layout, schedule, stages, known.Records);
         int longest = Enumerable.Range(0, schedule.Ranks).MaxBy(timed.Busy);
         LinkBytes[] links = [.. Enumerable.Range(0, schedule.Ranks).Select(rank => Links(work, layout, schedule, stages, traffic, memory[rank], rank))];

@@ -104,14 +104,20 @@ static class PlanPage
     {
         page.Heading("Published and planned");
         page.Paragraph("Times of chunks are input, from the published table of one measured step. No constant is fitted.", "note");
-        page.Table(check.Lines().Select(line => (IReadOnlyList<string>)[line.What, line.Published?.ToString("0.###", CultureInfo.InvariantCulture) ?? "–", line.Planned.ToString("0.###", CultureInfo.InvariantCulture), line.Unit, line.Note])
-            .Prepend(["", "published", "planned", "", ""]), 1);
+        var table = new StringBuilder("<div class=\"scroll\"><table><tr><th></th><th class=\"n\">published</th><th class=\"n\">planned</th><th></th><th></th></tr>\n");
+        foreach (CheckLine line in check.Lines())
+        {
+            table.Append(CultureInfo.InvariantCulture,
+                $"<tr><td>{HtmlPage.Escape(line.What)}</td><td class=\"n\">{line.Published?.ToString("0.###", CultureInfo.InvariantCulture) ?? "–"}</td><td class=\"n\">{line.Planned:0.###}</td><td>{line.Unit}</td><td>{HtmlPage.Escape(line.Note)}</td></tr>\n");
+        }
+
+        page.Raw(table.Append("</table></div>").ToString());
     }
 
     static void Memory(HtmlPage page, TrainingPlan plan)
     {
         page.Table(plan.Memory.Select(rank => (IReadOnlyList<string>)
-            [$"{rank.Rank}", PlanText.StagesOf(plan, rank.Rank), (rank.Parameters / 1e9).ToString("0.00", CultureInfo.InvariantCulture) + " B", PlanText.Bytes(rank.Weights), PlanText.Bytes(rank.Gradients),
+            [$"{rank.Rank}", PlanText.StagesOf(plan, rank.Rank), PlanText.Count(rank.Parameters), PlanText.Bytes(rank.Weights), PlanText.Bytes(rank.Gradients),
                 PlanText.Bytes(rank.Optimizer), PlanText.Bytes(rank.Activations), $"{rank.ActivationPeak}", PlanText.Bytes(rank.Total)])
             .Prepend(["rank", "stages", "parameters", "weights", "gradients", "optimizer", "activations", "held", "all"]), 2);
     }

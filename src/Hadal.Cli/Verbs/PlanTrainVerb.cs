@@ -6,6 +6,7 @@ using Hadal.Parallel.Schedules;
 using Hadal.Planning;
 using Hadal.Planning.Costs;
 using Hadal.Planning.Layouts;
+using Hadal.Tensors;
 
 namespace Hadal.Cli.Verbs;
 
@@ -15,7 +16,7 @@ static class PlanTrainVerb
     public static Verb Create(Context context)
     {
         var file = new Argument<string?>("RUN.json") { Description = "The run whose model, recipe and batch are planned; its texts are not read. A micro-batch is batch.rows sequences, a step batch.micro_batches of them on all ranks together.", Arity = ArgumentArity.ZeroOrOne };
-        Option<string?> preset = Options.Text("--preset", "NAME", $"A shape instead of a run: {string.Join(", ", KnownShapes.All.Select(shape => shape.Name))}.");
+        Option<string?> preset = Options.Text("--preset", "NAME", $"A shape instead of a run: {string.Join(", ", KnownShapes.All.Select(shape => shape.Name).Concat(ModelPresets.Names))}.");
         Option<string?> cluster = Options.Text("--cluster", "FILE", "The machines: a JSON file, or published for the report's 2,048 H800. [default: published]");
         Option<string?> costs = Options.Text("--costs", "FILE", "Where times come from: a JSON file such as hadal bench layer writes, or published for the measured step of V3. [default: published for v3-671b, else operations at the speed that step reached]");
         Option<string?> layout = Options.Text("--layout", "PPxEPxDP", "One layout: ranks of a pipeline, ranks that share the experts, copies of every expert. [default: all are compared, the fastest that fits is shown]");
@@ -26,14 +27,17 @@ static class PlanTrainVerb
         Option<string?> recipe = Options.Text("--recipe", "NAME", "Precision. [default: the run's, else fp8]");
         Option<bool> example = Options.Switch("--example", "Print a cluster file to begin with, and plan nothing.");
         Option<bool> check = Options.Switch("--published", "Show the planner beside the published training of V3, and plan nothing else.");
+        Option<bool> simulate = Options.Switch("--simulate", "Run every rank of the cluster on the simulated clock as well, with loads that the gate draws for random tokens.");
+        Option<double> skew = Options.Real("--load-skew", "Of --simulate: deviation of the experts' popularity, in logits; 0 for tokens that like all experts alike.", 0, 0, 10);
+        Option<int> draws = Options.Integer("--routed", "Of --simulate: micro-batches that are routed; steps take them at random.", 8, 1, 1024);
         Option<bool> json = Options.Json();
         Option<string?> html = Options.Text("--html", "FILE", "Also write a page that stands alone: schedule, memory, layouts, assumptions.");
         Option<bool> force = OutputFile.Force();
         var verb = new Verb("train", "Plans a training step on a cluster, on the schedule that the executor runs: time, waiting, memory of each rank, bytes on the links, what is hidden; compares layouts and proposes one.",
-            "hadal plan train --preset v3-671b", "hadal plan train --preset v3-671b --layout 16x64x2 --schedule dualpipe --html plan.html", "hadal plan train --example > cluster.json",
+            "hadal plan train --preset v3-671b", "hadal plan train --preset v3-671b --layout 16x64x2 --schedule dualpipe --html plan.html", "hadal plan train --preset v3-671b --layout 16x64x2 --schedule dualpipe --simulate", "hadal plan train --example > cluster.json",
             "hadal plan train run.json --cluster cluster.json --costs layer.json --json", "hadal plan train --published")
         {
-            file, preset, cluster, costs, layout, schedule, length, rows, microBatches, recipe, example, check, json, html, force,
+            file, preset, cluster, costs, layout, schedule, length, rows, microBatches, recipe, simulate, skew, draws, example, check, json, html, force,
         };
         verb.SetAction(line =>
         {
@@ -58,12 +62,32 @@ static class PlanTrainVerb
                 : work.Shape == KnownShapes.V3671B && machines == ClusterDescription.Published ? StepTotals.Published : RateCosts.Published;
             ScheduleKind[] kinds = [.. Enum.GetValues<ScheduleKind>().Where(kind => line.GetValue(schedule) is not { } one || string.Equals(PipelineSchedule.Name(kind), one, StringComparison.Ordinal))];
             (TrainingPlan plan, PlanComparison? comparison) = Plan(context, work, machines, prices, line.GetValue(layout), kinds);
-            if (line.GetValue(json)) context.Terminal.WriteJson(writer => PlanJson.Write(writer, plan, comparison));
-            else context.Terminal.Output.Write(PlanText.Write(plan, comparison));
+            ClusterSimulation? simulation = line.GetValue(simulate) ? Simulate(context, plan, line.GetValue(draws), line.GetValue(skew)) : null;
+            if (line.GetValue(json))
+            {
+                context.Terminal.WriteJson(writer =>
+                {
+                    PlanJson.Write(writer, plan, comparison);
+                    if (simulation is not null) PlanJson.Write(writer, simulation);
+                });
+            }
+            else
+            {
+                context.Terminal.Output.Write(PlanText.Write(plan, comparison));
+                if (simulation is not null) context.Terminal.Output.Write(PlanText.Write(simulation));
+            }
+
             if (page is not null) File.WriteAllText(page, PlanPage.Write(plan, comparison, published: null));
             return Done(context, page);
         });
         return verb;
+    }
+
+    static ClusterSimulation Simulate(Context context, TrainingPlan plan, int draws, double skew)
+    {
+        using IBackend backend = Backends.Make("cpu");
+        using var progress = new ProgressLine(context.Terminal);
+        return ClusterSimulation.Run(plan, backend, draws, skew, progress: (done, all) => progress.Report("routing", done, all, "micro-batches"), cancel: context.Cancellation);
     }
 
     static int Done(Context context, string? page)
@@ -97,9 +121,10 @@ static class PlanTrainVerb
             throw CommandError.WrongUse(file is null ? "Neither a run nor --preset was given." : "Both a run and --preset were given.", "one of them", "hadal plan train --preset v3-671b");
         if (preset is not null)
         {
-            (string Name, TransformerShape Shape)[] found = [.. KnownShapes.All.Where(known => string.Equals(known.Name, preset, StringComparison.Ordinal))];
-            if (found.Length == 0) throw CommandError.Failed($"There is no shape '{preset}'.", string.Join(", ", KnownShapes.All.Select(known => known.Name)), "choose one of them, or give a run.json");
-            return new(preset, ModelSize.Of(found[0].Shape), Recipe.Find(recipe ?? "fp8"), length ?? 4096, rows ?? 1, microBatches ?? 15360);
+            bool published = KnownShapes.All.Any(known => string.Equals(known.Name, preset, StringComparison.Ordinal));
+            string[] names = [.. KnownShapes.All.Select(known => known.Name), .. ModelPresets.Names];
+            if (!names.Contains(preset, StringComparer.Ordinal)) throw CommandError.Failed($"There is no shape '{preset}'.", string.Join(", ", names), "choose one of them, or give a run.json");
+            return published ? BenchLayerVerb.Work(context, null, preset, recipe ?? "fp8", rows, length, microBatches ?? 15360) : BenchLayerVerb.Work(context, null, preset, recipe, rows, length, microBatches);
         }
 
         if (!File.Exists(file)) throw CommandError.Failed($"There is no file {file}.", "the path of a run.json", "check the path; hadal train --example > run.json writes one to begin with");

@@ -45,13 +45,13 @@ public static class ScheduleClock
     /// <summary>Runs a schedule.</summary>
     /// <param name="schedule">The schedule.</param>
     /// <param name="costs">Costs of steps, and the unit of the result.</param>
-    /// <param name="timeOf">Time of a step that computes, by its rank, where stages differ; <paramref name="costs"/> then give the unit and what formulas use. Null: all stages cost the same.</param>
+    /// <param name="timeOf">Time of a step that computes, by its rank and its index in that rank's list, where stages differ; <paramref name="costs"/> then give the unit and what formulas use. Null: all stages cost the same.</param>
     /// <exception cref="InvalidOperationException">The schedule does not end: ranks wait for messages that nobody sends.</exception>
-    public static TimedSchedule Run(PipelineSchedule schedule, StepCosts costs, Func<int, ScheduleStep, double>? timeOf = null)
+    public static TimedSchedule Run(PipelineSchedule schedule, StepCosts costs, Func<int, int, double>? timeOf = null)
     {
         costs.Validate();
         int ranks = schedule.Ranks;
-        double[][]? durations = timeOf is null ? null : [.. schedule.Steps.Select((steps, rank) => steps.Select(step => step.IsCommunication ? 0 : timeOf(rank, step)).ToArray())];
+        double[][]? durations = timeOf is null ? null : [.. schedule.Steps.Select((steps, rank) => steps.Select((step, i) => step.IsCommunication ? 0 : timeOf(rank, i)).ToArray())];
         var times = new StepTime[ranks][];
         for (int rank = 0; rank < ranks; rank++) times[rank] = new StepTime[schedule.Steps[rank].Length];
         var next = new int[ranks];

@@ -66,7 +66,7 @@ public readonly record struct TrainingLayout(int Pipeline, int ExpertParallel, i
         if (PipelineSchedule.Refusal(kind, Pipeline, microBatches) is { } reason) return reason;
         int stages = new PipelinePlacement(kind, Pipeline, microBatches).Stages;
         if (stages > work.Shape.Layers) return $"{work.Shape.Layers} layers cannot be cut into {stages} stages; expected at most as many stages as layers.";
-        return kind == ScheduleKind.OneForwardOneBackward || Pipeline > 1 || kind == ScheduleKind.DualPipeV ? null : "A pipeline of one rank has nothing to fill; 1f1b is the plain loop.";
+        return kind == ScheduleKind.OneForwardOneBackward || Pipeline > 1 ? null : "A pipeline of one rank has nothing to fill; 1f1b is the plain loop.";
     }
 }
 

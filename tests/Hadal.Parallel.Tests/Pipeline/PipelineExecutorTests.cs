@@ -161,6 +161,42 @@ public sealed class PipelineExecutorTests
         }, TimeSpan.FromSeconds(60));
     }
 
+    /// <summary>The trace of a step is the schedule with times: a rank's steps follow each other, and nothing ends on one rank before what it needs has begun on another.</summary>
+    [Fact]
+    public void A_traced_step_has_the_order_of_its_schedule()
+    {
+        var schedule = PipelineSchedule.Create(ScheduleKind.DualPipe, 2, 4);
+        var traces = new PipelineTrace[2];
+        InProcessRanks.Run(2, group =>
+        {
+            using CpuBackend backend = Backend();
+            using Transformer model = Model(backend, "fp32");
+            using var executor = new PipelineExecutor(model, schedule, group, Sequences, Length);
+            executor.Trace = traces[group.Rank] = new PipelineTrace(executor.Steps);
+            executor.Run(new Silent(model), Weights);
+        }, TimeSpan.FromSeconds(60));
+        TimedSchedule traced = PipelineTrace.Join(schedule, traces, StepCosts.Unit);
+        Assert.Equal(0, traced.Times.Min(rank => rank[0].Start));
+        for (int rank = 0; rank < 2; rank++)
+        {
+            for (int i = 0; i < schedule.Steps[rank].Length; i++)
+            {
+                StepTime time = traced.Times[rank][i];
+                Assert.True(time.End >= time.Start && time.End <= traced.Makespan);
+                ScheduleStep step = schedule.Steps[rank][i];
+                if (i > 0 && !(step.IsCommunication && schedule.Steps[rank][i - 1].IsCommunication)) Assert.True(time.Start >= traced.Times[rank][i - 1].End);
+                if (step.Kind != StepKind.Receive) continue;
+                int sent = schedule.Steps[1 - rank].Select((s, at) => (s, at)).First(e => e.s.Kind == StepKind.Send && e.s.Cargo == step.Cargo
+                    && schedule.Placement.GlobalMicroBatch(1 - rank, e.s.Phase, e.s.MicroBatch) == schedule.Placement.GlobalMicroBatch(rank, step.Phase, step.MicroBatch)).at;
+                Assert.True(time.End >= traced.Times[1 - rank][sent].Start);
+            }
+
+            Assert.Equal(traced.Makespan, traced.Busy(rank) + traced.Idle(rank), 9);
+        }
+
+        Assert.Throws<ArgumentException>(() => PipelineTrace.Join(schedule, [traces[0]], StepCosts.Unit));
+    }
+
     [Fact]
     public void A_second_step_allocates_nothing_and_has_the_same_bits()
     {

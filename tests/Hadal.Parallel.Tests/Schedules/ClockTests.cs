@@ -19,6 +19,21 @@ public sealed class ClockTests
             timed.Schedule.Steps[rank].Zip(timed.Times[rank]).Where(pair => !pair.First.IsCommunication).Select(pair => (pair.Second.Start, pair.Second.End));
     }
 
+    /// <summary>Stages may differ: with the times of an even pipeline the clock says the same, with a slow rank all others wait for it.</summary>
+    [Fact]
+    public void Stages_may_take_different_times()
+    {
+        PipelineSchedule schedule = PipelineSchedule.Create(ScheduleKind.DualPipe, 4, 10);
+        var costs = new StepCosts(1, 1.25, 0.75, 0.125, Overlapped: 2.75);
+        TimedSchedule even = ScheduleClock.Run(schedule, costs), told = ScheduleClock.Run(schedule, costs, (rank, i) => costs.Of(schedule.Steps[rank][i].Kind));
+        Assert.Equal(even.Times.SelectMany(times => times), told.Times.SelectMany(times => times));
+        Assert.Equal(even.Busy(2), told.Busy(2));
+        TimedSchedule slow = ScheduleClock.Run(schedule, costs, (rank, i) => costs.Of(schedule.Steps[rank][i].Kind) * (rank == 2 ? 2 : 1));
+        Assert.Equal(2 * even.Busy(2), slow.Busy(2), 9);
+        Assert.Equal(even.Busy(1), slow.Busy(1), 9);
+        Assert.True(slow.Makespan > 2 * even.Busy(2) && slow.Idle(1) > slow.Idle(2));
+    }
+
     [Fact]
     public void A_receive_ends_when_its_tensor_is_there()
     {

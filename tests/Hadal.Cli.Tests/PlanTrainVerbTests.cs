@@ -1,0 +1,112 @@
+using System.Text.Json;
+using System.Xml.Linq;
+
+namespace Hadal.Cli.Tests;
+
+public sealed class PlanTrainVerbTests
+{
+    static Outcome Fine(params string[] words)
+    {
+        Outcome outcome = HadalProcess.Run(words);
+        Assert.True(outcome.Code == 0, outcome.ToString());
+        return outcome;
+    }
+
+    [Fact]
+    public void The_published_layout_is_planned_as_json_and_as_a_page()
+    {
+        string folder = Directory.CreateTempSubdirectory("hadal-plan-").FullName;
+        try
+        {
+            string page = Path.Combine(folder, "plan.html");
+            Outcome outcome = Fine("plan", "train", "--preset", "v3-671b", "--layout", "16x64x2", "--schedule", "dualpipe", "--json", "--html", page);
+            JsonElement root = JsonDocument.Parse(outcome.Output).RootElement;
+            Assert.Equal(("16x64x2", "dualpipe", 120), (root.GetProperty("layout").GetString(), root.GetProperty("schedule").GetString(), root.GetProperty("pipeline_micro_batches").GetInt32()));
+            Assert.InRange(root.GetProperty("step_seconds").GetDouble(), 18.5, 19.5);
+            Assert.Equal(16, root.GetProperty("ranks").GetArrayLength());
+            string html = File.ReadAllText(page);
+            Assert.StartsWith("<!doctype html>", html, StringComparison.Ordinal);
+            Assert.DoesNotContain("<script", html, StringComparison.Ordinal);
+            Assert.DoesNotContain("src=", html, StringComparison.Ordinal);
+
+            // Drawings are whole documents inside the page.
+            for (int at = html.IndexOf("<svg", StringComparison.Ordinal), found = 0; ; found++)
+            {
+                if (at < 0)
+                {
+                    Assert.Equal(5, found);
+                    break;
+                }
+
+                int end = html.IndexOf("</svg>", at, StringComparison.Ordinal) + 6;
+                Assert.NotNull(XDocument.Parse(html[at..end]).Root);
+                at = html.IndexOf("<svg", end, StringComparison.Ordinal);
+            }
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    /// <summary>From measured layers to a compared plan, all by commands.</summary>
+    [Fact]
+    public void A_run_is_planned_with_times_of_this_machine()
+    {
+        string folder = Directory.CreateTempSubdirectory("hadal-plan-").FullName;
+        try
+        {
+            string run = Path.Combine(folder, "run.json"), cluster = Path.Combine(folder, "cluster.json"), layer = Path.Combine(folder, "layer.json");
+            File.WriteAllText(run, """{"model":{"preset":"tiny"},"data":{"sequence_length":16},"batch":{"rows":2,"micro_batches":16},"tokenizer":{"vocabulary":300}}""");
+            File.WriteAllText(cluster, """{"nodes":1,"gpus_per_node":4,"memory_bytes":1e9,"peak_flops":1e11,"memory_bandwidth":1e10,"node_bandwidth":5e9,"network_bandwidth":1e9}""");
+            Fine("bench", "layer", "--run", run, "--warm-up", "1", "--rounds", "2", "--output", layer);
+            Outcome outcome = Fine("plan", "train", run, "--cluster", cluster, "--costs", layer);
+            Assert.StartsWith("run.json on cluster: PP", outcome.Output, StringComparison.Ordinal);
+            Assert.Contains("layouts, the fastest first", outcome.Output, StringComparison.Ordinal);
+            Assert.Contains("Times of layers were measured on cpu", outcome.Output, StringComparison.Ordinal);
+            Outcome other = HadalProcess.Run("plan", "train", run, "--cluster", cluster, "--costs", layer, "--recipe", "fp8");
+            Assert.Equal(1, other.Code);
+            Assert.Contains("hadal bench layer --recipe fp8", other.Error, StringComparison.Ordinal);
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    [Fact]
+    public void The_published_figures_stand_beside_the_planned_ones()
+    {
+        Assert.Contains("bubble: waiting by the schedule alone", Fine("plan", "train", "--published").Output, StringComparison.Ordinal);
+        Assert.Contains("\"gpus_per_node\": 8", Fine("plan", "train", "--example").Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Planned_and_traced_stand_side_by_side()
+    {
+        Outcome outcome = Fine("bench", "pipeline", "--preset", "tiny", "--rows", "1", "--sequence-length", "16", "--micro-batches", "4", "--warm-up", "1", "--steps", "2", "--json");
+        JsonElement root = JsonDocument.Parse(outcome.Output).RootElement;
+        Assert.True(root.GetProperty("planned_seconds").GetDouble() > 0);
+        double traced = root.GetProperty("traced_seconds").GetDouble();
+        Assert.Contains(traced, root.GetProperty("traced_steps").EnumerateArray().Select(step => step.GetDouble()));
+        foreach (JsonElement rank in root.GetProperty("rank_seconds").EnumerateArray())
+            Assert.Equal(traced, rank.GetProperty("traced_busy").GetDouble() + rank.GetProperty("traced_idle").GetDouble(), 9);
+        Assert.Equal(2, root.GetProperty("step_means").GetProperty("F&B").GetArrayLength());
+    }
+
+    [Theory]
+    [InlineData(2, "one of them")]
+    [InlineData(1, "There is no shape 'v9'", "--preset", "v9")]
+    [InlineData(1, "expected PPxEPxDP", "--preset", "v3-671b", "--layout", "16")]
+    [InlineData(1, "takes 16 GPUs and the cluster has 2048", "--preset", "v3-671b", "--layout", "16x1x1")]
+    [InlineData(1, "cannot be read", "--preset", "v3-671b", "--cluster", "nowhere.json")]
+    [InlineData(1, "layouts can be run on 2048 GPUs", "--preset", "v3-671b", "--micro-batches", "7")]
+    [InlineData(1, "There is no file nowhere.json", "nowhere.json")]
+    public void What_cannot_be_planned_is_said(int code, string because, params string[] words)
+    {
+        Outcome outcome = HadalProcess.Run(["plan", "train", .. words]);
+        Assert.Equal(code, outcome.Code);
+        Assert.Contains(because, outcome.Error, StringComparison.Ordinal);
+        Assert.Empty(outcome.Output);
+    }
+}

@@ -9,6 +9,7 @@ public sealed class PublishedCheckTests
     static readonly PublishedCheck Check = PublishedCheck.Run();
 
     [Fact]
+    [Implements("V3 §3.2.1", "In the published step of 2,048 GPUs the schedule's own waiting follows from the published chunk times, the utilisation from its length; no constant is fitted")]
     public void The_schedules_own_waiting_is_about_a_second()
     {
         foreach (CheckLine line in Check.Lines())
@@ -35,6 +36,7 @@ public sealed class PublishedCheckTests
     [Theory]
     [InlineData(false, 43.73)]
     [InlineData(true, 38.94)]
+    [Implements("V3 §3.2.1", "In the published step of 2,048 GPUs the schedule's own waiting follows from the published chunk times, the utilisation from its length; no constant is fitted")]
     public void Utilisation_of_the_measured_step_is_as_published(bool causal, double percent) =>
         Assert.InRange(100 * PublishedCheck.MeasuredUtilisation(causal), 0.98 * percent, 1.02 * percent);
 

@@ -7,6 +7,7 @@ using Hadal.Planning;
 using Hadal.Planning.Costs;
 using Hadal.Planning.Layouts;
 using Hadal.Tensors;
+using Hadal.Training;
 
 namespace Hadal.Cli.Verbs;
 

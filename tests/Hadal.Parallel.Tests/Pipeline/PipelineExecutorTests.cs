@@ -120,6 +120,7 @@ public sealed class PipelineExecutorTests
 
     /// <summary>The first layers with the embedding and the last layers with the head belong to one rank, at either end of the pipeline.</summary>
     [Fact]
+    [Implements("V3 §3.2.1", "The first and the last layers share a pipeline rank, so that MTP shares embedding and head")]
     public void Under_DualPipe_embedding_and_head_are_on_one_rank()
     {
         var gradients = new ConcurrentDictionary<(int MicroBatch, int Rank), int[]>();

@@ -1,6 +1,6 @@
-using System.Runtime.InteropServices;
 using Hadal.Formats;
 using Hadal.Model;
+using Hadal.Model.Conversion;
 using Hadal.Tensors;
 using Hadal.Text;
 
@@ -20,14 +20,7 @@ public static class ModelFiles
         ModelConfiguration configuration;
         if (run.Model.ConfigFile is string file)
         {
-            try
-            {
-                configuration = ModelConfiguration.Load(file) with { VocabularySize = vocabulary, Quantization = null, TorchType = "float32" };
-            }
-            catch (Exception exception) when (exception is IOException or ConfigurationException)
-            {
-                throw new RunConfigurationException($"'model.config' cannot be used: {exception.Message}", exception);
-            }
+            configuration = FromFile(run, file) with { VocabularySize = vocabulary, Quantization = null, TorchType = "float32" };
         }
         else
         {
@@ -42,37 +35,75 @@ public static class ModelFiles
 
     /// <summary>MTP modules of a run's model; known before there is a tokenizer.</summary>
     public static int MtpDepth(RunConfiguration run) =>
-        run.Model.ConfigFile is string file ? ModelConfiguration.Load(file).MtpLayers : ModelPresets.Find(run.Model.Preset!, 1024).MtpLayers;
+        run.Model.ConfigFile is string file ? FromFile(run, file).MtpLayers : ModelPresets.Find(run.Model.Preset!, 1024).MtpLayers;
 
-    /// <summary>A model with fresh weights, drawn from the run's seed.</summary>
+    /// <summary>A model with fresh weights, drawn from the run's seed, or with those of the checkpoint it begins from.</summary>
+    /// <exception cref="RunConfigurationException">The checkpoint is damaged or does not fit.</exception>
     public static Transformer Create(RunConfiguration run, Tokenizer tokenizer, IBackend backend)
     {
         var model = new Transformer(backend, ModelLoader.Shape(Configuration(run, tokenizer)), Recipe.Find(run.Recipe));
         Initialization.Normal(model, run.Seed, run.Model.InitialDeviation);
+        if (run.Model.From is string from) Fill(model, from);
         return model;
     }
 
     /// <summary>
-    /// Writes the public model into a folder: config.json, tokenizer.json and model.safetensors with F32 weights, MTP modules included. Every file is
+    /// Writes the public model into a folder: config.json, tokenizer.json and model.safetensors as <paramref name="format"/> says, MTP modules included. Every file is
     /// replaced at once or not at all.
     /// </summary>
-    public static void Export(string folder, ModelConfiguration configuration, Transformer model, Tokenizer tokenizer)
+    /// <param name="folder">Made if absent.</param>
+    /// <param name="configuration">The model's config.json; element type and quantisation become those of <paramref name="format"/>.</param>
+    /// <param name="model">The weights.</param>
+    /// <param name="tokenizer">Its tokenizer.</param>
+    /// <param name="format">Element types; null for F32.</param>
+    public static void Export(string folder, ModelConfiguration configuration, Transformer model, Tokenizer tokenizer, CheckpointConfiguration? format = null)
     {
-        Directory.CreateDirectory(folder);
-        PublicTensor[] tensors = [.. CheckpointWeights.Public(model)];
-        using (var writer = new CheckpointWriter(folder, tensors.Select(t => new TensorDeclaration(t.Name, ElementType.F32, ShapeOf(t.View(model.Parameters.Values))))))
-        {
-            foreach (PublicTensor tensor in tensors)
-            {
-                Tensor values = tensor.View(model.Parameters.Values);
-                for (int row = 0; row < values.Rows; row++) writer.Append(tensor.Name, MemoryMarshal.AsBytes(values.Row<float>(row)));
-            }
-
-            writer.Commit();
-        }
-
-        configuration.Save(Path.Combine(folder, "config.json"));
+        format ??= new CheckpointConfiguration();
+        ModelWriter.Write(folder, model, configuration, format.Format, format.Scales);
         tokenizer.Save(Path.Combine(folder, "tokenizer.json"));
+    }
+
+    /// <summary>Fills a model with the weights of a public checkpoint in any format that is read: what a run begins from.</summary>
+    static void Fill(Transformer model, string folder)
+    {
+        try
+        {
+            using Checkpoint checkpoint = Checkpoint.Open(folder);
+            CheckpointWeights.RequireEnough(checkpoint, model.Shape);
+            checkpoint.Verify();
+            CheckpointWeights.Load(model, checkpoint);
+        }
+        catch (Exception exception) when (exception is IOException or CheckpointFormatException or UnauthorizedAccessException)
+        {
+            throw new RunConfigurationException($"'model.from' cannot be used: {exception.Message}", exception);
+        }
+    }
+
+    /// <summary>MTP modules of a checkpoint's configuration whose weights it holds.</summary>
+    static int HeldMtpLayers(ModelConfiguration configuration, string folder)
+    {
+        try
+        {
+            using Checkpoint checkpoint = Checkpoint.Open(folder);
+            return CheckpointWeights.MtpDepth(checkpoint, ModelLoader.Shape(configuration));
+        }
+        catch (Exception exception) when (exception is IOException or CheckpointFormatException or UnauthorizedAccessException)
+        {
+            throw new RunConfigurationException($"'model.from' cannot be used: {exception.Message}", exception);
+        }
+    }
+
+    static ModelConfiguration FromFile(RunConfiguration run, string file)
+    {
+        try
+        {
+            ModelConfiguration configuration = ModelConfiguration.Load(file);
+            return run.Model.From is string from ? configuration with { MtpLayers = HeldMtpLayers(configuration, from) } : configuration;
+        }
+        catch (Exception exception) when (exception is IOException or ConfigurationException or UnauthorizedAccessException)
+        {
+            throw new RunConfigurationException($"'{(run.Model.From is null ? "model.config" : "model.from")}' cannot be used: {exception.Message}", exception);
+        }
     }
 
     /// <summary>
@@ -100,6 +131,4 @@ public static class ModelFiles
         int dot = name.IndexOf('.', Prefix.Length);
         return int.Parse(name.AsSpan(Prefix.Length, dot - Prefix.Length), System.Globalization.CultureInfo.InvariantCulture);
     }
-
-    static long[] ShapeOf(Tensor tensor) => tensor.Rank == 1 ? [tensor[0]] : [tensor[0], tensor[1]];
 }

@@ -1,5 +1,7 @@
 using System.Text;
 using System.Text.Json;
+using Hadal.Model.Conversion;
+using Hadal.Numerics;
 using Hadal.Parallel.Ranks;
 using Hadal.Parallel.Schedules;
 using Hadal.Training.Data;
@@ -68,9 +70,11 @@ public sealed partial record RunConfiguration
         {
             Model = root.Section("model", d.Model, s =>
             {
-                string? config = s.Text("config", null);
+                string? from = s.Text("from", null), config = s.Text("config", null);
+                if (from is not null) config = Path.Combine(from, "config.json");
                 return new ModelChoice
                 {
+                    From = from,
                     ConfigFile = config,
                     Preset = s.Text("preset", config is null ? d.Model.Preset : null),
                     InitialDeviation = s.Number("initial_deviation", d.Model.InitialDeviation, 1e-6, 1),
@@ -128,6 +132,7 @@ public sealed partial record RunConfiguration
             MtpLambda = root.Section("mtp_lambda", d.MtpLambda, s => ReadStep(s, d.MtpLambda, 10)),
             BiasSpeed = root.Section("bias_speed", d.BiasSpeed, s => ReadStep(s, d.BiasSpeed, 1)),
             BalanceAlpha = root.Number("balance_alpha", d.BalanceAlpha, 0, 10),
+            LossScale = root.Number("loss_scale", d.LossScale, 1, 1 << 24),
             Ema = root.Section("ema", d.Ema, s => new EmaConfiguration
             {
                 Decay = s.Number("decay", d.Ema.Decay, 0, 0.9999999),
@@ -146,6 +151,8 @@ public sealed partial record RunConfiguration
             {
                 Every = (int)s.Integer("every", d.Checkpoint.Every, 0, int.MaxValue),
                 Keep = (int)s.Integer("keep", d.Checkpoint.Keep, 1, int.MaxValue),
+                Format = s.Choice("format", d.Checkpoint.Format, ("f32", WeightFormat.F32), ("bf16", WeightFormat.BF16), ("fp8", WeightFormat.Fp8)),
+                Scales = s.Choice("scale_format", d.Checkpoint.Scales, ("float", ScaleKind.Plain), ("ue8m0", ScaleKind.PowerOfTwo)),
             }),
             Recording = root.Section("recording", d.Recording, s => new RecordingConfiguration { Every = (int)s.Integer("every", d.Recording.Every, 0, int.MaxValue) }),
             Parallel = root.Section("parallel", d.Parallel, s => new ParallelConfiguration
@@ -179,6 +186,12 @@ public sealed partial record RunConfiguration
         if (Batch.FirstMicroBatches > Batch.MicroBatches) Throw.Configuration("batch.first_micro_batches", $"{Batch.FirstMicroBatches}", $"at most micro_batches = {Batch.MicroBatches}");
         if (LearningRate.ConstantUntil > LearningRate.CosineUntil || LearningRate.CosineUntil > LearningRate.DecayedUntil)
             Throw.Configuration("learning_rate", $"constant_until {LearningRate.ConstantUntil}, cosine_until {LearningRate.CosineUntil}, decayed_until {LearningRate.DecayedUntil}", "ascending values");
+        if (Checkpoint.Format is not (WeightFormat.F32 or WeightFormat.BF16 or WeightFormat.Fp8)) Throw.Configuration("checkpoint.format", $"{Checkpoint.Format}", "one of f32, bf16, fp8");
+        if (Checkpoint.Scales == ScaleKind.PowerOfTwo && Checkpoint.Format != WeightFormat.Fp8)
+            Throw.Configuration("checkpoint.scale_format", "ue8m0", "float, or checkpoint.format fp8: only fp8 files have scales");
+        if (Model.From is not null && Model.ConfigFile is null) Throw.Configuration("model.from", $"'{Model.From}' with a preset", "no preset: the model is the checkpoint's");
+        if (Parallel.Layout.Ranks > 1 && LossScale != 1) Throw.Configuration("loss_scale", FormattableString.Invariant($"{LossScale} with {Parallel.Layout.Ranks} ranks"), "1: losses are scaled on one rank only");
+        if (!double.IsPow2(LossScale)) Throw.Configuration("loss_scale", FormattableString.Invariant($"{LossScale}"), "a power of two: then scaling rounds nothing");
         if (Parallel.Layout.Refusal(experts: null) is { } reason) Throw.Configuration("parallel", Parallel.Layout.ToString(), $"another layout: {reason}");
         if (Parallel.Layout.Ranks > 1 && Recording.Every > 0) Throw.Configuration("recording.every", $"{Recording.Every} with {Parallel.Layout.Ranks} ranks", "0: the flight recorder sees one rank only");
         if (string.IsNullOrWhiteSpace(Output)) Throw.Configuration("output", "empty", "a folder");
@@ -192,7 +205,9 @@ public sealed partial record RunConfiguration
         }
     }
 
-    RunConfiguration RelativeTo(string folder) => this with
+    RunConfiguration RelativeTo(string folder) => Model.From is string from ? Absolute(folder).BeginningFrom(Path.GetFullPath(from, folder)) : Absolute(folder);
+
+    RunConfiguration Absolute(string folder) => this with
     {
         Recipe = Recipe.EndsWith(".json", StringComparison.OrdinalIgnoreCase) ? Path.GetFullPath(Path.Combine(folder, Recipe)) : Recipe,
         Output = Path.GetFullPath(Output, folder),
@@ -219,6 +234,7 @@ public sealed partial record RunConfiguration
         {
             if (Model.Preset is not null) json.WriteString("preset", Model.Preset);
             if (Model.ConfigFile is not null) json.WriteString("config", Model.ConfigFile);
+            if (Model.From is not null) json.WriteString("from", Model.From);
             json.WriteNumber("initial_deviation", Model.InitialDeviation);
         });
         Section(json, "tokenizer", () =>
@@ -269,6 +285,7 @@ public sealed partial record RunConfiguration
         Section(json, "mtp_lambda", () => Step(json, MtpLambda));
         Section(json, "bias_speed", () => Step(json, BiasSpeed));
         json.WriteNumber("balance_alpha", BalanceAlpha);
+        if (!decidingBits || LossScale != 1) json.WriteNumber("loss_scale", LossScale);
         Section(json, "ema", () =>
         {
             json.WriteNumber("decay", Ema.Decay);
@@ -287,6 +304,9 @@ public sealed partial record RunConfiguration
         {
             json.WriteNumber("every", Checkpoint.Every);
             json.WriteNumber("keep", Checkpoint.Keep);
+            if (decidingBits) return;
+            json.WriteString("format", Checkpoint.Format switch { WeightFormat.BF16 => "bf16", WeightFormat.Fp8 => "fp8", _ => "f32" });
+            json.WriteString("scale_format", Checkpoint.Scales == ScaleKind.PowerOfTwo ? "ue8m0" : "float");
         });
         if (!decidingBits)
         {

@@ -1,3 +1,5 @@
+using Hadal.Model.Conversion;
+using Hadal.Numerics;
 using Hadal.Parallel.Ranks;
 using Hadal.Parallel.Schedules;
 using Hadal.Training.Data;
@@ -118,6 +120,15 @@ public sealed record CheckpointConfiguration
 
     /// <summary>Training states that are kept.</summary>
     public int Keep { get; init; } = 2;
+
+    /// <summary>
+    /// What the public files hold: F32, BF16, or Fp8 as the published V3 (<c>weight_scale_inv</c>). The training state beside them has the F32 weights whatever is chosen, so no bit of
+    /// a run depends on it.
+    /// </summary>
+    public WeightFormat Format { get; init; } = WeightFormat.F32;
+
+    /// <summary>Scales of Fp8 files: plain, or powers of two (<c>ue8m0</c>).</summary>
+    public ScaleKind Scales { get; init; }
 }
 
 /// <summary>The flight recorder (key <c>recording</c>); changes no bit of the result.</summary>
@@ -166,6 +177,12 @@ public sealed record ModelChoice
 
     /// <summary>A public config.json; its vocab_size is replaced by the tokenizer's.</summary>
     public string? ConfigFile { get; init; }
+
+    /// <summary>
+    /// Folder of a public checkpoint, FP8 blocks included, whose weights a new run begins from (key <c>from</c>); its config.json is the model's. Null begins with fresh weights.
+    /// MTP modules it does not hold are left out.
+    /// </summary>
+    public string? From { get; init; }
 
     /// <summary>Standard deviation of the initial weights; 0.006 in the report [V3 §4.2], more for narrow models.</summary>
     public double InitialDeviation { get; init; } = 0.02;
@@ -217,6 +234,12 @@ public sealed partial record RunConfiguration
     /// <summary>α of the sequence-wise balance loss (key <c>balance_alpha</c>).</summary>
     public double BalanceAlpha { get; init; } = 1e-4;
 
+    /// <summary>
+    /// Factor on the loss whose gradient is taken, a power of two, divided out again before the gradient is clipped (key <c>loss_scale</c>): the result is the same but for what would
+    /// underflow on the way. Scales of FP8 have a floor (the largest magnitude of a tile counts as at least 1e-4); gradients of a mean over many tokens lie below it in small models.
+    /// </summary>
+    public double LossScale { get; init; } = 1;
+
     /// <summary>Moving average.</summary>
     public EmaConfiguration Ema { get; init; } = new();
 
@@ -243,4 +266,16 @@ public sealed partial record RunConfiguration
 
     /// <summary>Precision: a recipe's name, or a .json file that defines one (key <c>recipe</c>).</summary>
     public string Recipe { get; init; } = "fp32";
+
+    /// <summary>The run, beginning from a public checkpoint: shape and weights are the checkpoint's, and so is the tokenizer unless the run names one.</summary>
+    /// <param name="folder">Holds config.json, safetensors and usually tokenizer.json.</param>
+    public RunConfiguration BeginningFrom(string folder)
+    {
+        string full = Path.GetFullPath(folder), tokenizer = Path.Combine(full, "tokenizer.json");
+        return this with
+        {
+            Model = Model with { Preset = null, ConfigFile = Path.Combine(full, "config.json"), From = full },
+            Tokenizer = Tokenizer.File is null && System.IO.File.Exists(tokenizer) ? Tokenizer with { File = tokenizer } : Tokenizer,
+        };
+    }
 }

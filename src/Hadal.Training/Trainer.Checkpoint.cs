@@ -20,7 +20,7 @@ public sealed partial class Trainer
         (string Name, Tensor Tensor)[] state = [.. _engine.StateTensors()];
         string path = _checkpoints.Save(_position.Step, CheckpointBytes, folder =>
         {
-            ModelFiles.Export(folder, _configuration, Model, _data.Tokenizer);
+            ModelFiles.Export(folder, _configuration, Model, _data.Tokenizer, _run.Checkpoint);
             TrainingState.Write(folder, state, _position with { AverageUpdates = _engine.AverageUpdates }, Identity(_run, _data));
         });
         _savedStep = _position.Step;
@@ -54,7 +54,10 @@ public sealed partial class Trainer
         {
             Output = "-", Threads = 0, Evaluation = plain.Evaluation, Checkpoint = plain.Checkpoint,
             Data = given.Data with { Sources = [data.Hash] },
-            Model = given.Model with { ConfigFile = given.Model.ConfigFile is null ? null : "config.json" },
+            Model = given.Model with
+            {
+                ConfigFile = given.Model.ConfigFile is null ? null : "config.json", From = given.Model.From is string from ? Path.GetFileName(Path.TrimEndingDirectorySeparator(from)) : null,
+            },
             Tokenizer = plain.Tokenizer,
         };
         return run.ToJson(decidingBits: true);

@@ -138,7 +138,7 @@ public sealed partial class Trainer : IDisposable
             IReadOnlyList<TextScore> scores = Evaluate(_run.Evaluation.FinalBytes, cancel);
             _position = _position with { Seconds = secondsBefore + clock.Elapsed.TotalSeconds };
             Save();
-            ModelFiles.Export(_run.Output, _configuration, Model, _data.Tokenizer);
+            ModelFiles.Export(_run.Output, _configuration, Model, _data.Tokenizer, _run.Checkpoint);
             _observer.Evaluated(_position.Step, scores, final: true);
             return Outcome(TrainingStatus.Completed, scores);
         }

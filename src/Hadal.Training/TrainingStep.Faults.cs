@@ -16,22 +16,66 @@ public sealed partial class TrainingStep
     [DoesNotReturn]
     void ThrowLoss(StepSettings settings, LossWeights weights, long firstMicroBatch, int microBatch, double loss)
     {
-        RecordFault(settings, weights, microBatch, loss, double.NaN);
+        (_, FaultObserver seen) = Repeat(weights, firstMicroBatch, microBatch);
+        RecordFault(settings, weights, firstMicroBatch, microBatch, loss, double.NaN);
         throw new NonFiniteTrainingException(
-            $"The loss of step {settings.Step} is {loss}, in micro-batch {firstMicroBatch + microBatch}{Where(firstMicroBatch, microBatch)}. {Remedy(settings.Step)}");
+            $"The loss of step {settings.Step} is {loss}, in micro-batch {firstMicroBatch + microBatch}{Where(firstMicroBatch, microBatch, seen, null)}. {Remedy(settings.Step)}");
+    }
+
+    [DoesNotReturn]
+    void ThrowGradient(StepSettings settings, LossWeights weights, long firstMicroBatch, Tensor gradient, double loss, double norm)
+    {
+        IOperations ops = _model.Backend.Operations;
+        string parameter = _optimizer.FindNonFinite(ops, gradient), where = ", where the finite gradients of the micro-batches add up";
+        for (int m = 0; m < settings.MicroBatches; m++)
+        {
+            (Tensor own, FaultObserver seen) = Repeat(weights, firstMicroBatch, m);
+            if (double.IsFinite(_optimizer.GradientNorm(ops, own))) continue;
+            parameter = _optimizer.FindNonFinite(ops, own);
+            where = $", in micro-batch {firstMicroBatch + m}{Where(firstMicroBatch, m, seen, parameter)}";
+            RecordFault(settings, weights, firstMicroBatch, m, loss, norm);
+            break;
+        }
+
+        throw new NonFiniteTrainingException(
+            $"The gradient norm of step {settings.Step} (micro-batches {firstMicroBatch} to {firstMicroBatch + settings.MicroBatches - 1}) is {norm}; not finite is the gradient of {parameter}{where}. {Remedy(settings.Step)}");
+    }
+
+    static string Remedy(long step) => $"The weights are those of step {step - 1}. Continue from the last checkpoint with a lower learning rate.";
+
+    /// <summary>A micro-batch once more, by itself, watched.</summary>
+    /// <returns>Its gradient, and what was seen.</returns>
+    (Tensor Gradient, FaultObserver Seen) Repeat(LossWeights weights, long firstMicroBatch, int microBatch)
+    {
+        var watching = new FaultObserver(_model, _chunk);
+        _gradients.Reset();
+        Tensor own = _gradients.Next();
+        ModelRows.Set(_chunk, RowsOf(firstMicroBatch, microBatch), _loader.RowTokens);
+        _chunk.Context.Observer = watching;
+        _chunk.ForwardBackward(weights, own);
+        _chunk.Context.Observer = null;
+        return (own, watching);
+    }
+
+    /// <summary>The rows of a micro-batch as they are read: setting them fills their empty places.</summary>
+    Span<int> RowsOf(long firstMicroBatch, int microBatch)
+    {
+        int width = _loader.RowTokens, rows = _run.Batch.Rows;
+        Span<int> own = _rows.AsSpan(microBatch * rows * width, rows * width);
+        for (int r = 0; r < rows; r++) _loader.Read(((firstMicroBatch + microBatch) * rows) + r, own.Slice(r * width, width));
+        return own;
     }
 
     /// <summary>Repeats the micro-batch at fault with the same bits, and records it.</summary>
-    void RecordFault(StepSettings settings, LossWeights weights, int microBatch, double loss, double norm)
+    void RecordFault(StepSettings settings, LossWeights weights, long firstMicroBatch, int microBatch, double loss, double norm)
     {
-        _chunk.Context.Observer = null;
         if (Recorder is not { } recorder) return;
-        int width = _loader.RowTokens, rows = _run.Batch.Rows;
         recorder.Begin(settings.Step, settings.MicroBatches);
         _gradients.Reset();
         Tensor own = _gradients.Next();
-        ModelRows.Set(_chunk, _rows.AsSpan(microBatch * rows * width, rows * width), width);
-        recorder.MicroBatch(microBatch, _rows.AsSpan(microBatch * rows * width, rows * width));
+        Span<int> rows = RowsOf(firstMicroBatch, microBatch);
+        ModelRows.Set(_chunk, rows, _loader.RowTokens);
+        recorder.MicroBatch(microBatch, rows);
         _chunk.Context.Observer = recorder;
         _chunk.ForwardBackward(weights, own);
         _chunk.Context.Observer = null;
@@ -39,37 +83,14 @@ public sealed partial class TrainingStep
         recorder.End(new Recording.StepFacts(settings.Step, loss, double.NaN, norm, IsFault: true));
     }
 
-    [DoesNotReturn]
-    void ThrowGradient(StepSettings settings, LossWeights weights, long firstMicroBatch, Tensor gradient, double norm)
-    {
-        IOperations ops = _model.Backend.Operations;
-        string parameter = _optimizer.FindNonFinite(ops, gradient), where = "";
-        int width = _loader.RowTokens, rows = _run.Batch.Rows;
-        _gradients.Reset();
-        for (int m = 0; m < settings.MicroBatches; m++)
-        {
-            Tensor own = _gradients.Next();
-            ModelRows.Set(_chunk, _rows.AsSpan(m * rows * width, rows * width), width);
-            _chunk.ForwardBackward(weights, own);
-            if (double.IsFinite(_optimizer.GradientNorm(ops, own))) continue;
-            parameter = _optimizer.FindNonFinite(ops, own);
-            RecordFault(settings, weights, m, _loss.AsSpan<double>()[0], norm);
-            where = $", in micro-batch {firstMicroBatch + m}{Where(firstMicroBatch, m)}";
-            break;
-        }
-
-        throw new NonFiniteTrainingException(
-            $"The gradient norm of step {settings.Step} (micro-batches {firstMicroBatch} to {firstMicroBatch + settings.MicroBatches - 1}) is {norm}, first in {parameter}{where}. {Remedy(settings.Step)}");
-    }
-
-    static string Remedy(long step) => $"The weights are those of step {step - 1}. Continue from the last checkpoint with a lower learning rate.";
-
-    /// <summary>Tensor, layer and document of the first fault in the records of the micro-batch that ran last.</summary>
-    string Where(long firstMicroBatch, int microBatch)
+    /// <summary>Tensor, layer and document of the first fault of a micro-batch.</summary>
+    /// <param name="gradient">The parameter whose gradient is not finite; null when the loss is what failed.</param>
+    string Where(long firstMicroBatch, int microBatch, FaultObserver seen, string? gradient)
     {
         if (FaultFinder.FindParameter(_model) is { } parameter) return $"; the weights {parameter.Name} are not finite";
-        if (FaultFinder.Find(_chunk, _model) is not { } fault) return "; every tensor kept from the forward is finite";
-        return fault.Token < 0 ? $"; first in {fault}" : $"; first in {fault}, {Document(firstMicroBatch, microBatch, fault.Token)}";
+        if (seen.First is { } first) return first.Token < 0 ? $"; first in {first}" : $"; first in {first}, {Document(firstMicroBatch, microBatch, first.Token)}";
+        int token = _model.Parameters.All.FirstOrDefault(p => string.Equals(p.Name, gradient, StringComparison.Ordinal)) is { } weight ? seen.LargestContribution(weight) : -1;
+        return "; every operand and every kept tensor is finite" + (token < 0 ? "" : $"; most of it comes from {Document(firstMicroBatch, microBatch, token)}");
     }
 
     /// <summary>Which row, and which of the documents packed into it.</summary>
@@ -78,12 +99,11 @@ public sealed partial class TrainingStep
         int width = _loader.RowTokens, row = token / _chunk.Length, place = token % _chunk.Length;
         string text = $"token {place} of row {((firstMicroBatch + microBatch) * _run.Batch.Rows) + row}";
         if (Tokenizer is null) return text;
-        ReadOnlySpan<int> ids = _rows.AsSpan(((microBatch * _run.Batch.Rows) + row) * width, width);
+        ReadOnlySpan<int> ids = RowsOf(firstMicroBatch, microBatch).Slice(row * width, width);
         int begin = Tokenizer.RequireId(SpecialTokens.BeginOfSentence), start = Math.Max(0, ids[..(place + 1)].LastIndexOf(begin));
-        int length = Math.Min(ShownTokens, width - start);
-        ReadOnlySpan<int> shown = ids.Slice(start, length);
-        int end = shown.IndexOf(-1);
-        string beginning = Tokenizer.Decode(end < 0 ? shown : shown[..end], skipSpecial: true).ReplaceLineEndings(" ");
-        return $"{text}, in the document that begins \"{beginning}\"";
+        ReadOnlySpan<int> shown = ids.Slice(start, Math.Min(ShownTokens, width - start));
+        int end = shown[1..].IndexOfAny(begin, -1) + 1;
+        string beginning = Tokenizer.Decode(end < 1 ? shown : shown[..end], skipSpecial: true).ReplaceLineEndings(" ");
+        return ids[start] == begin ? $"{text}, in the document that begins \"{beginning}\"" : $"{text}, in the document that began in an earlier row and goes on here with \"{beginning}\"";
     }
 }

@@ -39,21 +39,30 @@ public sealed partial class TrainingStep : IDisposable
     readonly RoutedLoad[] _loads;
     readonly TensorMemory _memory;
     readonly Tensor _loss, _mtpLoss;
+    readonly double[] _losses, _mtpLosses;
+    readonly Func<int, IReadOnlyList<int>>? _order;
 
     /// <summary>Takes memory for a step.</summary>
     /// <param name="run">Batch, balance.</param>
     /// <param name="model">The model; its weights are changed.</param>
     /// <param name="loader">Rows of sequence length + 1 + MTP depth tokens.</param>
     /// <param name="optimizer">Moments.</param>
-    public TrainingStep(RunConfiguration run, Transformer model, PackedDataLoader loader, AdamWOptimizer optimizer)
+    /// <param name="order">
+    /// Order in which the micro-batches of a step are processed, given their number: a permutation of 0 … n − 1; null for the ascending one. No bit depends on it. Others than the
+    /// ascending order hold a gradient for each micro-batch.
+    /// </param>
+    public TrainingStep(RunConfiguration run, Transformer model, PackedDataLoader loader, AdamWOptimizer optimizer, Func<int, IReadOnlyList<int>>? order = null)
     {
+        _order = order;
         _run = run;
         _model = model;
         _loader = loader;
         _optimizer = optimizer;
-        _gradients = new GradientTree(model.Parameters, run.Batch.MicroBatches);
+        _gradients = new GradientTree(model.Parameters, run.Batch.MicroBatches, anyOrder: order is not null);
         _chunk = new SequenceChunk(model, run.Batch.Rows, run.Data.SequenceLength, training: true);
         _rows = new int[run.Batch.MicroBatches * run.Batch.Rows * loader.RowTokens];
+        _losses = new double[run.Batch.MicroBatches];
+        _mtpLosses = new double[run.Batch.MicroBatches];
         _memory = model.Backend.Allocate(128);
         _loss = Tensor.View(_memory, 0, DType.F64, 1);
         _mtpLoss = Tensor.View(_memory, 64, DType.F64, 1);
@@ -106,7 +115,7 @@ public sealed partial class TrainingStep : IDisposable
         }
 
         double weight = 1.0 / Math.Max(targets, 1);
-        var weights = new LossWeights(weight, settings.MtpLambda, _run.BalanceAlpha, 1.0 / (microBatches * rowsPer));
+        var weights = new LossWeights(_run.LossScale * weight, settings.MtpLambda, _run.BalanceAlpha, _run.LossScale / (microBatches * rowsPer));
 
         FlightRecorder? recorder = Recorder is { } set && set.IsDue(settings.Step) ? set : null;
         recorder?.Begin(settings.Step, microBatches);
@@ -115,27 +124,33 @@ public sealed partial class TrainingStep : IDisposable
         // 2. Micro-batches.
         _gradients.Reset();
         for (int i = 0; i < _loads.Length; i++) _loads[i].Clear();
-        for (int m = 0; m < microBatches; m++)
+        IReadOnlyList<int>? order = _order?.Invoke(microBatches);
+        for (int i = 0; i < microBatches; i++)
         {
+            int m = order is null ? i : order[i];
             ModelRows.Set(_chunk, _rows.AsSpan(m * rowsPer * width, rowsPer * width), width);
             recorder?.MicroBatch(m, _rows.AsSpan(m * rowsPer * width, rowsPer * width));
             _chunk.ForwardBackward(weights, _gradients.Next());
-            ops.Embedding.Sum(_chunk.Losses[0], weight, _loss, accumulate: m > 0);
+            ops.Embedding.Sum(_chunk.Losses[0], weight, _loss, accumulate: false);
             for (int k = 1; mtp && k < _chunk.Losses.Count; k++)
-                ops.Embedding.Sum(_chunk.Losses[k], weight / _model.Mtp.Count, _mtpLoss, accumulate: m > 0 || k > 1);
-            if (!double.IsFinite(_loss.AsSpan<double>()[0])) ThrowLoss(settings, weights, firstMicroBatch, m, _loss.AsSpan<double>()[0]);
-            for (int i = 0; i < _loads.Length; i++)
-                if (mtp || !_loads[i].IsMtp) _loads[i].Add();
-            _gradients.Push(ops);
+                ops.Embedding.Sum(_chunk.Losses[k], weight / _model.Mtp.Count, _mtpLoss, accumulate: k > 1);
+            _losses[m] = _loss.AsSpan<double>()[0];
+            _mtpLosses[m] = _mtpLoss.AsSpan<double>()[0];
+            if (!double.IsFinite(_losses[m])) ThrowLoss(settings, weights, firstMicroBatch, m, _losses[m]);
+            for (int l = 0; l < _loads.Length; l++)
+                if (mtp || !_loads[l].IsMtp) _loads[l].Add();
+            _gradients.Push(ops, m);
         }
 
         _chunk.Context.Observer = null;
 
-        // 3. Clip and update.
+        // 3. Clip and update. Losses add in ascending order, gradients along their tree.
+        double loss = Sum(_losses.AsSpan(0, microBatches));
         Tensor gradient = _gradients.Total(ops);
+        if (_run.LossScale != 1) ops.Elementwise.Scale(gradient, 1 / _run.LossScale, gradient);
         GradientFilter?.Invoke(gradient);
         double norm = _optimizer.GradientNorm(ops, gradient);
-        if (!double.IsFinite(norm)) ThrowGradient(settings, weights, firstMicroBatch, gradient, norm);
+        if (!double.IsFinite(norm)) ThrowGradient(settings, weights, firstMicroBatch, gradient, loss, norm);
         recorder?.Gradient(gradient);
         _optimizer.Update(ops, gradient, norm, settings.LearningRate, settings.Step);
 
@@ -148,9 +163,16 @@ public sealed partial class TrainingStep : IDisposable
             if (settings.BiasSpeed > 0) _loads[i].UpdateBias(ops, settings.BiasSpeed);
         }
 
-        double loss = _loss.AsSpan<double>()[0], mtpLoss = mtp ? _mtpLoss.AsSpan<double>()[0] : double.NaN;
+        double mtpLoss = mtp ? Sum(_mtpLosses.AsSpan(0, microBatches)) : double.NaN;
         recorder?.End(new StepFacts(settings.Step, loss, mtpLoss, norm, IsFault: false));
         return new StepResult((long)microBatches * TokensPerMicroBatch, loss, mtpLoss, norm, violation);
+    }
+
+    static double Sum(ReadOnlySpan<double> values)
+    {
+        double sum = 0;
+        foreach (double value in values) sum += value;
+        return sum;
     }
 
     /// <inheritdoc/>

@@ -32,6 +32,18 @@ public sealed class BenchVerbTests
         Assert.True(decoded.RootElement.GetProperty("tokens_per_second").GetDouble() > 0);
     }
 
+    [Fact]
+    public void Bench_step_sets_one_recipe_against_another_and_says_where_the_time_goes()
+    {
+        Outcome outcome = HadalProcess.Run("bench", "step", "--preset", "tiny", "--rows", "2", "--sequence-length", "16", "--warm-up", "1", "--steps", "2", "--profiled-steps", "1", "--recipe", "fp8", "--against", "fp32");
+        Assert.True(outcome.Code == 0, outcome.ToString());
+        Assert.Matches(@"fp8 against fp32: \d+\.\d+ times as long", outcome.Output);
+        Assert.Contains("outside operations", outcome.Output, StringComparison.Ordinal);
+        Outcome unknown = HadalProcess.Run("bench", "step", "--preset", "tiny", "--against", "fp3");
+        Assert.Equal(1, unknown.Code);
+        Assert.Contains("There is no recipe 'fp3'", unknown.Error, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("step", "--preset", "huge")]
     [InlineData("step", "--run", "no-such-run.json")]

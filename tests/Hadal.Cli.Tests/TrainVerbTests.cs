@@ -60,6 +60,28 @@ public sealed class TrainVerbTests
     }
 
     [Fact]
+    public void Under_fp8_a_published_checkpoint_is_left_and_gone_on_from()
+    {
+        using var scratch = new Scratch();
+        Outcome first = Train(scratch, "--recipe", "fp8", "--checkpoint-format", "fp8-ue8m0");
+        Assert.True(first.Code == 0, first.ToString());
+        JsonElement config = JsonDocument.Parse(File.ReadAllBytes(scratch["model/config.json"])).RootElement;
+        Assert.Equal("ue8m0", config.GetProperty("quantization_config").GetProperty("scale_fmt").GetString());
+
+        Outcome second = Train(scratch, "--recipe", "fp8", "--from", scratch["model"], "--output", scratch["more"], "--checkpoint-format", "fp8");
+        Assert.True(second.Code == 0, second.ToString());
+        using (Hadal.Formats.Checkpoint left = Hadal.Formats.Checkpoint.Open(scratch["more"])) Assert.Contains(left.Entries, e => e.Name.EndsWith("_scale_inv", StringComparison.Ordinal));
+        double FirstLoss(string folder) => JsonDocument.Parse(File.ReadLines(scratch[folder + "/metrics.jsonl"]).First(line => line.Contains("\"loss\"", StringComparison.Ordinal))).RootElement.GetProperty("loss").GetDouble();
+        Assert.True(FirstLoss("more") < FirstLoss("model") - 0.5, $"fresh weights began at {FirstLoss("model")}, those of the checkpoint at {FirstLoss("more")}");
+        Outcome scored = HadalProcess.Run("eval", "--model", scratch["more"], "--json");
+        Assert.True(scored.Code == 0, scored.ToString());
+
+        Outcome absent = Train(scratch, "--from", scratch["nowhere"], "--output", scratch["other"]);
+        Assert.Equal(1, absent.Code);
+        Assert.Contains("check the path given to --from", absent.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Another_configuration_for_the_same_folder_is_refused_and_the_model_stays()
     {
         using var scratch = new Scratch();

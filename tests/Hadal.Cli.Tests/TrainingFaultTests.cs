@@ -20,8 +20,9 @@ public sealed class TrainingFaultTests
         return Result(scratch);
     });
 
-    static string Run(int steps, int every) => $$"""
+    static string Run(int steps, int every, string recipe = "fp32", int recordedEvery = 0) => $$"""
         {
+          "recipe": "{{recipe}}", "recording": { "every": {{recordedEvery}} },
           "model": { "preset": "tiny", "initial_deviation": 0.05 }, "tokenizer": { "vocabulary": 330 },
           "data": { "sources": ["arithmetic:96"], "held_out_every": 8, "sequence_length": 32 },
           "batch": { "rows": 2, "micro_batches": 2, "first_micro_batches": 1, "ramp_until": 0.5 }, "budget": { "steps": {{steps}} },
@@ -36,10 +37,10 @@ public sealed class TrainingFaultTests
         Environment = new Dictionary<string, string>(StringComparer.Ordinal) { ["HADAL_HOME"] = scratch["home"] },
     };
 
-    static Scratch Prepare(int steps, int every)
+    static Scratch Prepare(int steps, int every, string recipe = "fp32", int recordedEvery = 0)
     {
         var scratch = new Scratch();
-        File.WriteAllText(scratch["run.json"], Run(steps, every));
+        File.WriteAllText(scratch["run.json"], Run(steps, every, recipe, recordedEvery));
         return scratch;
     }
 
@@ -83,18 +84,29 @@ public sealed class TrainingFaultTests
         AssertSame(s_undisturbed.Value, stopped);
     }
 
-    [Fact]
+    [Theory]
+    [InlineData("fp32")]
+    [InlineData("fp8")]
     [Trait("tier", "full")]
-    public void Killed_five_times_at_random_points_it_ends_with_the_same_bits()
+    [Implements("architecture §8", "A run that was interrupted or killed ends with the same bits")]
+    public void Killed_ten_times_at_random_points_it_ends_with_the_same_bits(string recipe) => Kill(recipe, kills: 10, steps: 600);
+
+    [Theory]
+    [InlineData("fp32")]
+    [InlineData("fp8")]
+    [Trait("tier", "soak")]
+    public void Killed_two_hundred_times_at_random_points_it_ends_with_the_same_bits(string recipe) => Kill(recipe, kills: 200, steps: 10_000);
+
+    /// <summary>A run that is killed and started again, recording as it goes, against one that is left alone and records nothing.</summary>
+    static void Kill(string recipe, int kills, int steps)
     {
-        using Scratch undisturbed = Prepare(600, 7), killed = Prepare(600, 7);
+        using Scratch undisturbed = Prepare(steps, 7, recipe), killed = Prepare(steps, 7, recipe, recordedEvery: 5);
         Finish(undisturbed);
         int seed = Environment.TickCount;
         ulong draw = (ulong)seed;
         int Next(int limit) => (int)((draw = draw * 6364136223846793005 + 1442695040888963407) >> 33) % limit;
-        int kills = 0;
         long seen = 0;
-        while (kills < 5)
+        for (int kill = 1; kill <= kills; kill++)
         {
             using Process process = HadalProcess.Start(Home(killed), "train", killed["run.json"]);
             process.StandardInput.Close();
@@ -103,25 +115,27 @@ public sealed class TrainingFaultTests
             process.BeginOutputReadLine();
             process.BeginErrorReadLine();
 
-            // A number of steps after those that are there, then a moment of any length: between steps, inside one, while a checkpoint is written.
+            // A number of steps after those that are there, then a moment of any length: between steps, inside one, while a checkpoint or a record is written.
             long goal = seen + 5 + Next(40);
-            while (!process.HasExited && Lines(killed["model/metrics.jsonl"]) < goal) Thread.Sleep(1);
+            var waiting = Stopwatch.StartNew();
+            while (!process.HasExited && Lines(killed["model/metrics.jsonl"]) < goal && waiting.Elapsed < TimeSpan.FromMinutes(2)) Thread.Sleep(2);
             Thread.Sleep(Next(30));
-            Assert.False(process.HasExited, $"seed {seed}: the run ended before kill {kills + 1}");
+            Assert.False(process.HasExited, $"seed {seed}: the run ended before kill {kill}");
             HadalProcess.Signal(process, "KILL");
             process.WaitForExit();
             Assert.Equal(137, process.ExitCode);
             seen = Lines(killed["model/metrics.jsonl"]);
-            kills++;
         }
 
         Assert.False(File.Exists(killed["model/model.safetensors"]), $"seed {seed}: the run had ended");
         Finish(killed);
         AssertSame(Result(undisturbed), killed);
 
-        // Nothing of a killed save is left, and every step is measured once.
+        // Nothing of a killed save is left, every step is measured once, and the recording can be read to its end.
         Assert.Empty(Directory.EnumerateDirectories(killed["model/checkpoints"], "*.tmp"));
         Assert.Equal(Measured(undisturbed), Measured(killed));
+        Outcome record = HadalProcess.Run("inspect", "record", killed["model"]);
+        Assert.True(record.Code == 0, record.ToString());
     }
 
     [Fact]

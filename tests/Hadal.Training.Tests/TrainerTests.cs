@@ -158,8 +158,88 @@ public sealed class TrainerTests
         Assert.Contains("step 1", message, StringComparison.Ordinal);
         Assert.Contains("micro-batch 0", message, StringComparison.Ordinal);
         Assert.Contains("layer 1, Attention.KeyValueLatent", message, StringComparison.Ordinal);
-        Assert.Contains("in the document that begins \"", message, StringComparison.Ordinal);
+        Assert.Contains("in the document that ", message, StringComparison.Ordinal);
         Assert.Equal(before, trainer.Model.Parameters.Values.AsSpan<float>().ToArray());
+    }
+
+    [Fact]
+    public void A_fault_that_is_born_in_the_backward_is_named_where_it_appeared()
+    {
+        using var folder = new TemporaryFolder();
+        RunConfiguration run = TinyRuns.Configuration(folder, 5) with { Recipe = "bf16" };
+        string Fail(Action<Transformer> prepare)
+        {
+            using IBackend backend = TinyRuns.Backend("cpu");
+            using var trainer = new Trainer(run, TinyRuns.Prepare(run), backend, new Recorder());
+            Multiply(trainer.Model, "lm_head.weight", 1e30f); // the loss is large and finite, and so are its first gradients
+            prepare(trainer.Model);
+            trainer.Model.Refresh();
+            float[] before = trainer.Model.Parameters.Values.AsSpan<float>().ToArray();
+            string message = Assert.Throws<NonFiniteTrainingException>(() => trainer.Run(default)).Message;
+            Assert.Equal(before, trainer.Model.Parameters.Values.AsSpan<float>().ToArray());
+            Assert.Contains("The gradient norm of step 1", message, StringComparison.Ordinal);
+            Assert.Contains(", in micro-batch 0", message, StringComparison.Ordinal);
+            Assert.Contains("in the document that ", message, StringComparison.Ordinal);
+            return message;
+        }
+
+        // A small norm before large weights: the forward is as it was, the gradient behind the weights overflows; the next product that sees it is the one before.
+        string operand = Fail(model =>
+        {
+            Multiply(model, "model.layers.1.input_layernorm.weight", 1e-20f);
+            Multiply(model, "model.layers.1.self_attn.q_a_proj.weight", 1e20f);
+            Multiply(model, "model.layers.1.self_attn.kv_a_proj_with_mqa.weight", 1e20f);
+        });
+        Assert.Contains("first in layer 0, mlp.down_proj output gradient, token ", operand, StringComparison.Ordinal);
+
+        // A large norm before small weights: every operand is finite, and their product, the gradient of the weights, is not.
+        string weight = Fail(model =>
+        {
+            Multiply(model, "model.layers.0.post_attention_layernorm.weight", 1e20f);
+            Multiply(model, "model.layers.0.mlp.gate_up_proj.weight", 1e-20f);
+        });
+        Assert.Contains("not finite is the gradient of model.layers.0.mlp.gate_up_proj.weight", weight, StringComparison.Ordinal);
+        Assert.Contains("most of it comes from token ", weight, StringComparison.Ordinal);
+    }
+
+    static void Multiply(Transformer model, string name, float factor)
+    {
+        Parameter parameter = model.Parameters.All.Single(p => p.Name.Equals(name, StringComparison.Ordinal));
+        foreach (ref float value in parameter.Value.AsSpan<float>()) value *= factor;
+    }
+
+    [Theory]
+    [InlineData("fp32")]
+    [InlineData("fp8")]
+    public void After_a_fault_the_last_good_checkpoint_is_there_and_goes_on_with_the_same_bits(string recipe)
+    {
+        using TemporaryFolder one = new(), two = new();
+        RunConfiguration run = TinyRuns.Configuration(one, 8) with { Recipe = recipe };
+        PreparedRun data = TinyRuns.Prepare(run);
+        float[] expected = Train("cpu", run, data, new Recorder(), out _);
+
+        RunConfiguration again = run with { Output = two.Path, Checkpoint = new CheckpointConfiguration { Every = 2 } };
+        using (IBackend backend = TinyRuns.Backend("cpu"))
+        {
+            Transformer? model = null;
+            var spoiling = new Recorder
+            {
+                OnStep = s =>
+                {
+                    if (s.Step != 5) return;
+                    model!.Parameters.All.First(p => p.Kind == ParameterKind.Norm).Value.AsSpan<float>()[3] = float.PositiveInfinity;
+                    model.Refresh();
+                },
+            };
+            using var trainer = new Trainer(again, data, backend, spoiling);
+            model = trainer.Model;
+            Assert.Throws<NonFiniteTrainingException>(() => trainer.Run(default));
+        }
+
+        Assert.Equal(["step-00000002", "step-00000004"], Directory.EnumerateDirectories(Path.Combine(two.Path, "checkpoints")).Select(Path.GetFileName).Order(StringComparer.Ordinal), StringComparer.Ordinal);
+        var resumed = new Recorder();
+        Assert.Equal(expected, Train("cpu", again, data, resumed, out _));
+        Assert.Equal(5, resumed.Steps[0].Step);
     }
 
     [Theory]

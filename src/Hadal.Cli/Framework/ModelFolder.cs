@@ -8,12 +8,12 @@ namespace Hadal.Cli.Framework;
 static class ModelFolder
 {
     /// <summary>Refuses a folder that cannot be a model before anything else is done.</summary>
-    public static void Require(string folder)
+    public static void Require(string folder, string option = "--model")
     {
         if (!Directory.Exists(folder))
-            throw CommandError.Failed($"There is no folder {folder}.", "a folder with config.json and safetensors", "check the path given to --model");
+            throw CommandError.Failed($"There is no folder {folder}.", "a folder with config.json and safetensors", $"check the path given to {option}");
         if (!File.Exists(Path.Combine(folder, "config.json")))
-            throw CommandError.Failed($"{folder} holds no config.json.", "config.json beside the safetensors files", "check the path given to --model");
+            throw CommandError.Failed($"{folder} holds no config.json.", "config.json beside the safetensors files", $"check the path given to {option}");
     }
 
     /// <summary>Loads the weights without MTP modules; what the loader remarks goes to standard error.</summary>

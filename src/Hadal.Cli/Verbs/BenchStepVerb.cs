@@ -20,14 +20,16 @@ static class BenchStepVerb
         Option<int?> rows = Options.OptionalInteger("--rows", "Sequences of a micro-batch, instead of the run's.", 1, 65536);
         Option<int?> length = Options.OptionalInteger("--sequence-length", "Tokens of a sequence, instead of the run's.", 1, 1 << 20);
         Option<string?> recipe = Options.Text("--recipe", "NAME", "Precision, instead of the run's: a recipe's name or a .json file. [default: fp32]");
+        Option<string?> against = Options.Text("--against", "NAME", "Time steps under this recipe too, in turn with those of --recipe, and give the quotient.");
         Option<bool> record = Options.Switch("--record", "Measure as well what the flight recorder costs: steps that are recorded in turn with steps that are not.");
         Option<bool> shapes = Options.Switch("--shapes", "List the matrix products by shape as well.");
         Option<string> backend = Options.Backend();
         Option<bool> json = Options.Json();
         var verb = new Verb("step", "Times the trainer's step on random rows and shows where the time goes, by operation.",
-            "hadal bench step", "hadal bench step --preset nano --steps 30 --json", "hadal bench step --run run.json --profiled-steps 0", "hadal bench step --recipe fp8 --record --profiled-steps 0")
+            "hadal bench step", "hadal bench step --preset nano --steps 30 --json", "hadal bench step --run run.json --profiled-steps 0", "hadal bench step --recipe fp8 --record --profiled-steps 0",
+            "hadal bench step --recipe fp8 --against fp32")
         {
-            run, preset, warmUp, steps, profiled, rows, length, shapes, recipe, record, backend, json,
+            run, preset, warmUp, steps, profiled, rows, length, shapes, recipe, against, record, backend, json,
         };
         verb.SetAction(line =>
         {
@@ -40,12 +42,14 @@ static class BenchStepVerb
                 Batch = configuration.Batch with { Rows = line.GetValue(rows) ?? configuration.Batch.Rows },
                 Data = configuration.Data with { SequenceLength = line.GetValue(length) ?? configuration.Data.SequenceLength },
             };
+            if (line.GetValue(against) is string compared) Hadal.Model.Recipe.Find(compared);
             using IBackend device = Backends.Create(line.GetRequiredValue(backend), context);
             StepMeasurement measured = StepBenchmark.Measure(
                 configuration, device, line.GetValue(warmUp), line.GetValue(steps), line.GetValue(profiled), context.Cancellation);
             RecordingCost? cost = line.GetValue(record) ? StepBenchmark.MeasureRecording(configuration, device, line.GetValue(warmUp), line.GetValue(steps), context.Cancellation) : null;
-            if (line.GetValue(json)) WriteJson(context.Terminal, configuration, device, measured, cost);
-            else WriteText(context.Terminal.Output, configuration, measured, line.GetValue(shapes), cost);
+            RecipeComparison? comparison = line.GetValue(against) is string other ? StepBenchmark.Compare(configuration, other, device, line.GetValue(warmUp), line.GetValue(steps), context.Cancellation) : null;
+            if (line.GetValue(json)) WriteJson(context.Terminal, configuration, device, measured, cost, comparison);
+            else WriteText(context.Terminal.Output, configuration, measured, line.GetValue(shapes), cost, comparison);
             return ExitCode.Fine;
         });
         return verb;
@@ -60,7 +64,7 @@ static class BenchStepVerb
         return run;
     }
 
-    static void WriteText(TextWriter output, RunConfiguration run, StepMeasurement measured, bool shapes, RecordingCost? cost)
+    static void WriteText(TextWriter output, RunConfiguration run, StepMeasurement measured, bool shapes, RecordingCost? cost, RecipeComparison? comparison)
     {
         double[] sorted = [.. measured.StepSeconds.Order()];
         output.WriteLine(string.Create(CultureInfo.InvariantCulture,
@@ -73,6 +77,12 @@ static class BenchStepVerb
                 $"recording: a recorded step takes {1000 * cost.RecordedSeconds:F1} ms, one beside it {1000 * cost.PlainSeconds:F1} ms (medians); every {RecordingConfiguration.UsualEvery}th step recorded costs {100 * cost.Share(RecordingConfiguration.UsualEvery):F2} % of the time; {cost.Tensors} tensors, {cost.StepBytes:N0} bytes a recorded step"));
         }
 
+        if (comparison is not null)
+        {
+            output.WriteLine(string.Create(CultureInfo.InvariantCulture,
+                $"{run.Recipe} against {comparison.Recipe}: {comparison.Ratio:F2} times as long ({1000 * comparison.Seconds:F1} ms and {1000 * comparison.OtherSeconds:F1} ms, medians of steps in turn)"));
+        }
+
         if (measured.Operations.Count == 0) return;
         output.WriteLine();
         foreach (string line in BenchVerb.ProfileLines(measured.Operations, measured.ProfiledSeconds, 1)) output.WriteLine(line);
@@ -81,7 +91,7 @@ static class BenchStepVerb
         foreach (string line in BenchVerb.ProductLines(measured.Products, measured.ProfiledSeconds)) output.WriteLine(line);
     }
 
-    static void WriteJson(Terminal terminal, RunConfiguration run, IBackend backend, StepMeasurement measured, RecordingCost? cost) => terminal.WriteJson(json =>
+    static void WriteJson(Terminal terminal, RunConfiguration run, IBackend backend, StepMeasurement measured, RecordingCost? cost, RecipeComparison? comparison) => terminal.WriteJson(json =>
     {
         json.WriteString("model", run.Model.Preset ?? run.Model.ConfigFile);
         json.WriteString("backend", backend.Name);
@@ -99,6 +109,13 @@ static class BenchStepVerb
             json.WriteNumber("unrecorded_step_seconds", cost.PlainSeconds);
             json.WriteNumber("recorded_step_seconds", cost.RecordedSeconds);
             json.WriteNumber("recorded_step_bytes", cost.StepBytes);
+        }
+
+        if (comparison is not null)
+        {
+            json.WriteString("against", comparison.Recipe);
+            json.WriteNumber("against_step_seconds", comparison.OtherSeconds);
+            json.WriteNumber("ratio", comparison.Ratio);
         }
 
         json.WriteStartArray("step_seconds");

@@ -26,11 +26,12 @@ static class ExperimentVerb
         Option<int?> seeds = Options.OptionalInteger("--seeds", "Run all variants with so many seeds, from --seed on. [default: 1; 3 for fp8-loss and block-gradients]", 1, 1000);
         Option<string?> output = Options.Text("--out", "FILE.md", "Write a page with question, command, machine and table there, the curves as a PNG and everything measured as JSON beside it; with FILE.json the JSON alone.");
         var from = new Option<string[]>("--from") { Description = "Run nothing: make the page from JSON files of earlier runs, put together (other seeds, say).", HelpName = "FILE.json", AllowMultipleArgumentsPerToken = true };
+        var variants = new Option<string[]>("--variant") { Description = "Run this variant only; may be given several times. Put the files of all together with --from.", HelpName = "NAME" };
         Option<string> backend = Options.Backend();
         var verb = new Verb("experiment", "Asks a question of the report of a model that trains in minutes on two cores: what changes when one thing is changed?",
-            "hadal experiment", "hadal experiment precision --steps 300 --out docs/experiments/precision.md", "hadal experiment fp8-loss --from seed1.json seed2.json --out fp8-loss.md")
+            "hadal experiment", "hadal experiment mtp --steps 300 --out docs/experiments/mtp.md", "hadal experiment fp8-loss --from seed1.json seed2.json --out fp8-loss.md")
         {
-            name, steps, seed, seeds, output, from, backend,
+            name, steps, seed, seeds, variants, output, from, backend,
         };
         verb.SetAction(line =>
         {
@@ -50,7 +51,7 @@ static class ExperimentVerb
             else
             {
                 using IBackend device = Backends.Create(line.GetRequiredValue(backend), context);
-                report = Run(chosen, line.GetValue(steps), line.GetValue(seed), line.GetValue(seeds), device, context);
+                report = Run(chosen, line.GetValue(steps), line.GetValue(seed), line.GetValue(seeds), line.GetValue(variants) ?? [], device, context);
             }
 
             context.Terminal.Output.Write(report.TableText());
@@ -62,7 +63,7 @@ static class ExperimentVerb
 
     static string Question(string name) => Experiment.All.FirstOrDefault(e => string.Equals(e.Name, name, StringComparison.Ordinal))?.Question ?? PromotionExperiment.Question;
 
-    static ExperimentReport Run(string name, int steps, ulong firstSeed, int? givenSeeds, IBackend device, Context context)
+    static ExperimentReport Run(string name, int steps, ulong firstSeed, int? givenSeeds, string[] only, IBackend device, Context context)
     {
         var report = new ExperimentReport
         {
@@ -78,17 +79,20 @@ static class ExperimentVerb
         int count = givenSeeds ?? experiment.Seeds;
         var results = new List<VariantResult>();
         RunConfiguration run = Experiment.Base(steps, firstSeed);
+        string[] known = [.. experiment.Variants(run).Select(v => v.Name)];
+        if (only.FirstOrDefault(v => !known.Contains(v, StringComparer.Ordinal)) is string stranger)
+            throw CommandError.WrongUse($"'{name}' has no variant '{stranger}'.", string.Join("; ", known), "leave --variant out to run all of them");
         for (int i = 0; i < count; i++)
         {
             ulong seed = firstSeed + (ulong)i;
             if (count > 1) context.Terminal.Error.WriteLine($"seed {seed}");
-            results.AddRange(ExperimentRun.Run(experiment, run with { Seed = seed }, device, new Told(context.Terminal.Error), cancel: context.Cancellation));
+            results.AddRange(ExperimentRun.Run(experiment, run with { Seed = seed }, device, new Told(context.Terminal.Error), cancel: context.Cancellation, only: only.Length == 0 ? null : only));
         }
 
         string preset = experiment.Variants(run)[0].Run.Model.Preset!;
         return report with
         {
-            Results = results, Command = $"hadal experiment {name} --steps {steps} --seed {firstSeed}" + (count > 1 ? $" --seeds {count}" : ""),
+            Results = results, Command = ExperimentReport.CommandOf(name, steps, firstSeed, count) + string.Concat(only.Select(v => $" --variant \"{v}\"")),
             Setting = $"The `{preset}` shape with a vocabulary of {run.Tokenizer.Vocabulary}, {run.Batch.Rows} rows of {run.Data.SequenceLength} tokens a step of the bundled novels, for all variants with the same seed the same order. "
                 + "The loss is smoothed with weight 0.9 on the past; the final loss is its mean over the last tenth of the steps, the distance its mean relative difference over the second half.",
         };

@@ -1,6 +1,8 @@
 using System.CommandLine;
 using Hadal.Cli.Framework;
 using Hadal.Cli.Training;
+using Hadal.Model.Conversion;
+using Hadal.Numerics;
 using Hadal.Parallel.Ranks;
 using Hadal.Parallel.Schedules;
 using Hadal.Training;
@@ -15,6 +17,8 @@ static class TrainVerb
         var file = new Argument<string?>("RUN.json") { Description = "The run: model, text, batch, length, output. Paths in it are relative to its folder.", Arity = ArgumentArity.ZeroOrOne };
         Option<string?> output = Options.Text("--output", "DIR", "Folder for model, checkpoints and metrics, instead of the one in the file.");
         Option<string?> recipe = Options.Text("--recipe", "NAME", "Precision, instead of the one in the file: fp32, bf16, fp8, another recipe's name, or a .json file that defines one.");
+        Option<string?> from = Options.Text("--from", "DIR", "Begin from the weights, config.json and tokenizer.json of a public checkpoint, FP8 blocks included, instead of fresh weights.");
+        Option<string> format = Options.Choice("--checkpoint-format", "What the model's public files hold, instead of what the file says: f32, bf16, fp8 as the published V3 (weight_scale_inv), or fp8-ue8m0 with power-of-two scales.", "same", "f32", "bf16", "fp8", "fp8-ue8m0");
         Option<string?> ranks = Options.Text("--ranks", "LAYOUT", "Ranks that share the work: N, or data x pipeline x expert, such as 2x4x2. The result is the same bits. See docs/parallel.md.");
         Option<string?> schedule = Options.OptionalChoice("--schedule", "Schedule of the pipeline's ranks.", [.. Enum.GetValues<ScheduleKind>().Select(PipelineSchedule.Name)]);
         Option<string?> transport = Options.OptionalChoice("--transport", "What carries messages between ranks: threads of this process, or processes that mpirun started.", [.. RankTransports.Names]);
@@ -24,9 +28,9 @@ static class TrainVerb
         Option<string> backend = Options.Backend();
         var verb = new Verb("train", "Trains a model as a run.json says. Started again after Ctrl-C, a crash or a power cut it goes on from the last checkpoint, with the same bits as if nothing had happened.",
             "hadal train --example > run.json", "hadal train run.json", "hadal train run.json --output models/second --recipe fp8 --record",
-            "mpirun -n 4 hadal train run.json --ranks 2x2x1 --schedule dualpipe --transport mpi")
+            "hadal train run.json --from models/base --recipe fp8 --checkpoint-format fp8", "mpirun -n 4 hadal train run.json --ranks 2x2x1 --schedule dualpipe --transport mpi")
         {
-            file, output, recipe, ranks, schedule, transport, record, interval, example, json, backend,
+            file, output, recipe, from, format, ranks, schedule, transport, record, interval, example, json, backend,
         };
         verb.SetAction(line =>
         {
@@ -43,6 +47,13 @@ static class TrainVerb
             ModelFolder.Warn(warnings, context);
             if (line.GetValue(output) is string folder) run = run with { Output = Path.GetFullPath(folder) };
             if (line.GetValue(recipe) is string precision) run = run with { Recipe = precision };
+            if (line.GetValue(from) is string source)
+            {
+                ModelFolder.Require(source, "--from");
+                run = run.BeginningFrom(source);
+            }
+
+            run = WithFormat(run, line.GetRequiredValue(format));
             run = run with { Parallel = RankOptions.Apply(run.Parallel, line.GetValue(ranks), line.GetValue(schedule), line.GetValue(transport)) };
             run = RecordOptions.Apply(run, line.GetValue(record), line.GetValue(interval));
             TrainingOutcome? outcome = RunReport.Train(context, run, line.GetRequiredValue(backend), line.GetValue(json), "the same command");
@@ -50,4 +61,13 @@ static class TrainVerb
         });
         return verb;
     }
+
+    static RunConfiguration WithFormat(RunConfiguration run, string format) => format switch
+    {
+        "f32" => run with { Checkpoint = run.Checkpoint with { Format = WeightFormat.F32, Scales = ScaleKind.Plain } },
+        "bf16" => run with { Checkpoint = run.Checkpoint with { Format = WeightFormat.BF16, Scales = ScaleKind.Plain } },
+        "fp8" => run with { Checkpoint = run.Checkpoint with { Format = WeightFormat.Fp8, Scales = ScaleKind.Plain } },
+        "fp8-ue8m0" => run with { Checkpoint = run.Checkpoint with { Format = WeightFormat.Fp8, Scales = ScaleKind.PowerOfTwo } },
+        _ => run,
+    };
 }

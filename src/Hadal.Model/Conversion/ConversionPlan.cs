@@ -27,7 +27,7 @@ sealed record ConversionItem(TensorEntry Source, TensorEntry? SourceScale, Eleme
 /// <summary>Decides tensor by tensor what a conversion does, and refuses what it cannot do before anything is written.</summary>
 static class ConversionPlan
 {
-    const string ScaleSuffix = "_scale_inv";
+    internal const string ScaleSuffix = "_scale_inv";
 
     /// <summary>The plan in the order of the layers; what the model has no place for comes last and is kept.</summary>
     /// <exception cref="CheckpointFormatException">A tensor is absent, of another shape, or of a type that no weight can have.</exception>
@@ -72,19 +72,22 @@ static class ConversionPlan
 
     static ElementType Target(TensorEntry entry, ParameterKind? kind, WeightFormat format)
     {
-        bool bias = kind == ParameterKind.SelectionBias || entry.Name.EndsWith("e_score_correction_bias", StringComparison.Ordinal);
-        switch (format)
+        if (format == WeightFormat.Same) return entry.Type;
+        return kind is null && format == WeightFormat.Fp8 && entry.Type == ElementType.F8E4M3 ? ElementType.F8E4M3 : StoredType(entry.Name, kind, entry.Shape.Length, format);
+    }
+
+    /// <summary>What a weight becomes under a format. The published checkpoints keep the joining projection of MTP modules in BF16.</summary>
+    internal static ElementType StoredType(string name, ParameterKind? kind, int rank, WeightFormat format)
+    {
+        bool bias = kind == ParameterKind.SelectionBias || name.EndsWith("e_score_correction_bias", StringComparison.Ordinal);
+        return format switch
         {
-            case WeightFormat.Same: return entry.Type;
-            case WeightFormat.F32: return ElementType.F32;
-            case var _ when bias: return ElementType.F32;
-            case WeightFormat.BF16: return ElementType.BF16;
-            case WeightFormat.F16: return ElementType.F16;
-            default:
-                // The published checkpoints keep the joining projection of MTP modules in BF16.
-                bool quantised = kind == ParameterKind.Projection && entry.Shape.Length == 2 && !entry.Name.EndsWith(".eh_proj.weight", StringComparison.Ordinal);
-                return quantised || (kind is null && entry.Type == ElementType.F8E4M3) ? ElementType.F8E4M3 : ElementType.BF16;
-        }
+            WeightFormat.F32 => ElementType.F32,
+            _ when bias => ElementType.F32,
+            WeightFormat.F16 => ElementType.F16,
+            WeightFormat.Fp8 when kind == ParameterKind.Projection && rank == 2 && !name.EndsWith(".eh_proj.weight", StringComparison.Ordinal) => ElementType.F8E4M3,
+            _ => ElementType.BF16,
+        };
     }
 
     internal static TensorEntry RequireScale(Checkpoint checkpoint, TensorEntry entry)

@@ -93,13 +93,39 @@ public sealed record ExperimentReport
                 throw new ArgumentException($"Results of '{other.Name}' ({other.Setting}) and '{first.Name}' ({first.Setting}) do not belong together.", nameof(reports));
         }
 
-        return reports.Count == 1 ? first : first with
+        if (reports.Count == 1) return first;
+        IReadOnlyList<VariantResult> results = Ordered(first.Name, [.. reports.SelectMany(r => r.Results)]);
+        if (results.GroupBy(r => (r.Name, r.Seed)).FirstOrDefault(g => g.Count() > 1) is { } twice)
+            throw new ArgumentException($"The variant '{twice.Key.Name}' of seed {twice.Key.Seed} is there twice.", nameof(reports));
+        return first with
         {
-            Command = string.Join("`, `", reports.Select(r => r.Command).Distinct(StringComparer.Ordinal)),
+            Command = WholeCommand(first.Name, results) ?? string.Join("`, `", reports.Select(r => r.Command).Distinct(StringComparer.Ordinal)),
             Date = string.Join(", ", reports.Select(r => r.Date).Distinct(StringComparer.Ordinal)),
             Machine = string.Join("; ", reports.Select(r => r.Machine).Distinct(StringComparer.Ordinal)),
-            Results = [.. reports.SelectMany(r => r.Results)],
+            Results = results,
         };
+    }
+
+    /// <summary>The one command that makes all results, where there is one: every variant with every seed, seeds without gaps, the same number of steps.</summary>
+    static string? WholeCommand(string name, IReadOnlyList<VariantResult> results)
+    {
+        if (Experiment.All.FirstOrDefault(e => string.Equals(e.Name, name, StringComparison.Ordinal)) is not { } experiment || results.Count == 0) return null;
+        ulong[] seeds = [.. results.Select(r => r.Seed).Distinct().Order()];
+        int steps = results[0].Losses.Length, variants = experiment.Variants(Experiment.Base(1, 1)).Count;
+        bool whole = results.Count == seeds.Length * variants && seeds[^1] - seeds[0] == (ulong)seeds.Length - 1 && results.All(r => r.Losses.Length == steps);
+        return whole ? CommandOf(name, steps, seeds[0], seeds.Length) : null;
+    }
+
+    /// <summary>The command that runs all variants of an experiment.</summary>
+    public static string CommandOf(string name, int steps, ulong firstSeed, int seeds) =>
+        FormattableString.Invariant($"hadal experiment {name} --steps {steps} --seed {firstSeed}") + (seeds > 1 ? FormattableString.Invariant($" --seeds {seeds}") : "");
+
+    /// <summary>Variants in the order of their experiment, whichever file was given first.</summary>
+    static IReadOnlyList<VariantResult> Ordered(string name, IReadOnlyList<VariantResult> results)
+    {
+        if (Experiment.All.FirstOrDefault(e => string.Equals(e.Name, name, StringComparison.Ordinal)) is not { } experiment) return results;
+        string[] order = [.. experiment.Variants(Experiment.Base(1, 1)).Select(v => v.Name)];
+        return [.. results.OrderBy(r => Array.IndexOf(order, r.Name) is int at && at >= 0 ? at : order.Length).ThenBy(r => r.Seed)];
     }
 
     /// <summary>The file's text.</summary>

@@ -58,8 +58,9 @@ public static class ExperimentRun
     /// <param name="observer">Is told what happens.</param>
     /// <param name="report">Called after each variant.</param>
     /// <param name="cancel">Ends with an <see cref="OperationCanceledException"/>.</param>
+    /// <param name="only">Names of the variants that are run; null for all.</param>
     public static IReadOnlyList<VariantResult> Run(
-        Experiment experiment, RunConfiguration run, IBackend backend, ITrainingObserver observer, Action<VariantResult>? report = null, CancellationToken cancel = default)
+        Experiment experiment, RunConfiguration run, IBackend backend, ITrainingObserver observer, Action<VariantResult>? report = null, CancellationToken cancel = default, IReadOnlyCollection<string>? only = null)
     {
         ArgumentNullException.ThrowIfNull(experiment);
         run.Validate();
@@ -67,6 +68,7 @@ public static class ExperimentRun
         var results = new List<VariantResult>();
         foreach (ExperimentVariant variant in experiment.Variants(run))
         {
+            if (only is not null && !only.Contains(variant.Name, StringComparer.Ordinal)) continue;
             observer.Preparing(variant.Name);
             results.Add(Train(variant, data, backend, cancel));
             report?.Invoke(results[^1]);

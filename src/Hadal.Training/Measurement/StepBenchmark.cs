@@ -40,6 +40,13 @@ public sealed record RecordingCost(double PlainSeconds, double RecordedSeconds, 
     public double Share(int every) => ((RecordedSeconds / PlainSeconds) - 1) / every;
 }
 
+/// <summary>Steps under two recipes, in turn.</summary>
+/// <param name="Recipe">The one that is compared with.</param>
+/// <param name="Seconds">Median seconds of the run's own step.</param>
+/// <param name="OtherSeconds">Median seconds of a step under <paramref name="Recipe"/> beside it.</param>
+/// <param name="Ratio">Median of the quotients of neighbouring steps.</param>
+public sealed record RecipeComparison(string Recipe, double Seconds, double OtherSeconds, double Ratio);
+
 /// <summary>
 /// Times the trainer's own <see cref="TrainingStep"/> on random rows: batch, sequence length, optimizer, MTP and balance loss as the run says. Steps are timed
 /// on the backend as it is; a profile by operation comes from further steps of a second model on a <see cref="TimedBackend"/>.
@@ -118,6 +125,33 @@ public static class StepBenchmark
             Directory.Delete(folder, recursive: true);
         }
     }
+
+    /// <summary>Times steps under the run's recipe in turn with steps under another, so that both see the same machine.</summary>
+    /// <inheritdoc cref="Measure" path="/param"/>
+    /// <param name="recipe">The other recipe.</param>
+    /// <param name="pairs">Pairs of steps that are timed; at least 1.</param>
+    public static RecipeComparison Compare(RunConfiguration run, string recipe, IBackend backend, int warmUp, int pairs, CancellationToken cancel = default)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(pairs, 1);
+        using Session own = new(run, backend), other = new(run with { Recipe = recipe }, backend);
+        for (int i = 0; i < warmUp; i++)
+        {
+            own.Step(cancel);
+            other.Step(cancel);
+        }
+
+        double[] seconds = new double[pairs], others = new double[pairs], ratios = new double[pairs];
+        for (int i = 0; i < pairs; i++)
+        {
+            seconds[i] = own.Step(cancel);
+            others[i] = other.Step(cancel);
+            ratios[i] = seconds[i] / others[i];
+        }
+
+        return new RecipeComparison(recipe, Median(seconds), Median(others), Median(ratios));
+    }
+
+    static double Median(double[] values) => values.Order().ElementAt(values.Length / 2);
 
     /// <summary>A model and its training step on random rows.</summary>
     sealed class Session : IDisposable

@@ -88,6 +88,22 @@ public sealed class ExperimentTests
     }
 
     [Fact]
+    public void Variants_that_were_run_apart_become_the_whole_experiment()
+    {
+        ExperimentReport One(string variant, ulong seed) => new()
+        {
+            Name = "mtp", Command = $"hadal experiment mtp --steps 3 --seed {seed} --variant \"{variant}\"", Date = "2026-01-02", Machine = "one", Setting = "small.",
+            Results = [new(variant, [2, 2, 2], 0.5, 1.5, double.NaN, 3) { Seed = seed }],
+        };
+        string[] names = [.. Experiment.All.Single(e => e.Name is "mtp").Variants(Experiment.Base(3, 1)).Select(v => v.Name)];
+        ExperimentReport merged = ExperimentReport.Merge([One(names[1], 5), One(names[0], 4), One(names[1], 4), One(names[0], 5)]);
+        Assert.Equal("hadal experiment mtp --steps 3 --seed 4 --seeds 2", merged.Command);
+        Assert.Equal([(names[0], 4UL), (names[0], 5UL), (names[1], 4UL), (names[1], 5UL)], merged.Results.Select(r => (r.Name, r.Seed)));
+        Assert.Contains("--variant", ExperimentReport.Merge([One(names[1], 5), One(names[0], 4)]).Command, StringComparison.Ordinal);
+        Assert.Throws<ArgumentException>(() => ExperimentReport.Merge([One(names[0], 4), One(names[0], 4)]));
+    }
+
+    [Fact]
     [Implements("V3 §3.3.2", "Without promotion a product of depth 4096 errs by percents, with promotion every 128 by less than a thousandth")]
     public void Products_err_more_the_deeper_they_are_unless_they_are_promoted()
     {

@@ -36,7 +36,7 @@ public sealed class OptimizerTests
             {
                 leaves[i] = (float)random.Normal((ulong)i);
                 backend.Operations.Elementwise.Fill(tree.Next(), leaves[i]);
-                tree.Push(backend.Operations);
+                tree.Push(backend.Operations, i);
             }
 
             Assert.Equal(FixedTree.Sum<float>(leaves), tree.Total(backend.Operations).AsSpan<float>()[17]);

@@ -47,12 +47,12 @@ sealed partial record BenchServeRun
                 await using (InferenceEngine engine = Open(new EngineOptions { Speculate = true, MaxRunning = streams, PrefixCache = false }))
                 {
                     if (!engine.IsSpeculating) return; // a model without an MTP module
-                    with = await LoadAsync(engine, streams, temperature);
+                    with = await LoadAsync(engine, streams, temperature, natural: true);
                     EngineStatistics statistics = engine.Statistics;
                     acceptance = statistics.AcceptedTokens / Math.Max(1.0, statistics.DraftedTokens);
                 }
 
-                await using (InferenceEngine engine = Open(new EngineOptions { Speculate = false, MaxRunning = streams, PrefixCache = false })) without = await LoadAsync(engine, streams, temperature);
+                await using (InferenceEngine engine = Open(new EngineOptions { Speculate = false, MaxRunning = streams, PrefixCache = false })) without = await LoadAsync(engine, streams, temperature, natural: true);
                 result.Speculation.Add((temperature, streams, acceptance, with.PerToken, without.PerToken));
             }
         }
@@ -65,7 +65,7 @@ sealed partial record BenchServeRun
         {
             await using InferenceEngine engine = Open(new EngineOptions { Fast = fast, PrefixCache = false });
             if (!engine.IsSpeculating) return;
-            LoadRow row = await LoadAsync(engine, 1, temperature: 1);
+            LoadRow row = await LoadAsync(engine, 1, temperature: 1, natural: true);
             EngineStatistics statistics = engine.Statistics;
             result.Fast.Add((fast, statistics.AcceptedTokens / Math.Max(1.0, statistics.DraftedTokens), row.PerToken));
         }

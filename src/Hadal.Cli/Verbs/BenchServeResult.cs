@@ -49,7 +49,7 @@ sealed class BenchServeResult
             yield return Text($"Mixed load, one request each {1000 * mixed.Pause:F0} ms: prompts of {mixed.Reader.Prompt} with {mixed.Reader.Answer} tokens, prompts of {mixed.Writer.Prompt} with {mixed.Writer.Answer}; goals {mixed.FirstToken.TotalMilliseconds:F0} ms and {mixed.PerToken.TotalMilliseconds:F2} ms:");
         foreach ((string name, bool goals, double within, RouterReport report, double first, double each) in Workers)
         {
-            yield return Text($"  {name}, goals {(goals ? "kept" : "only watched")}: {100 * within:F1} % of requests within both, waiting included; once taken {100.0 * report.BothHeld / report.Requests:F1} %; median first token {1000 * first:F0} ms, each further {1000 * each:F2} ms; mean wait {report.MeanWait.TotalMilliseconds:F0} ms");
+            yield return Text($"  {name}, goals {(goals ? "kept" : "only watched")}: {100 * within:F1} % of requests within both, waiting included{(goals ? $", {Percent(report)} once taken" : "")}; median first token {1000 * first:F0} ms, each further {1000 * each:F2} ms; mean wait {report.MeanWait.TotalMilliseconds:F0} ms");
         }
 
         if (StartSeconds is double start) yield return Text($"Start: {start:F2} s until it serves, with {StartBytes / 1048576.0:F0} MiB.");
@@ -94,7 +94,7 @@ sealed class BenchServeResult
                 json.WriteString("workers", name);
                 json.WriteBoolean("goals_kept", goals);
                 json.WriteNumber("within_goals_waiting_included", within);
-                json.WriteNumber("within_goals_once_taken", report.BothHeld / (double)report.Requests);
+                if (goals) json.WriteNumber("within_goals_once_taken", report.BothHeld / (double)report.Requests);
                 json.WriteNumber("median_first_token_seconds", first);
                 json.WriteNumber("median_token_seconds", each);
                 json.WriteNumber("mean_wait_seconds", report.MeanWait.TotalSeconds);
@@ -124,6 +124,8 @@ sealed class BenchServeResult
             json.WriteEndObject();
         }
     }
+
+    static string Percent(RouterReport report) => Text($"{100.0 * report.BothHeld / report.Requests:F1} %");
 
     static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 }

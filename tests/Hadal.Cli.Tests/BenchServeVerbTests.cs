@@ -27,6 +27,7 @@ public sealed class BenchServeVerbTests
         Assert.Equal(4, json.GetProperty("speculation_rows").GetArrayLength()); // two temperatures, two numbers of streams
         Assert.All(json.GetProperty("speculation_rows").EnumerateArray(), row => Assert.InRange(row.GetProperty("acceptance").GetDouble(), 0, 1));
         Assert.Equal([0, 1], json.GetProperty("fast_rows").EnumerateArray().Select(row => row.GetProperty("fast").GetInt32()));
+        Assert.Equal([16, 64, 256], json.GetProperty("form_rows").EnumerateArray().Select(row => row.GetProperty("prompt_tokens").GetInt32()));
         JsonElement[] runs = [.. json.GetProperty("mixed_load").GetProperty("runs").EnumerateArray()];
         Assert.Equal(4, runs.Length); // one process and two, watched and kept to goals
         Assert.All(runs, run => Assert.InRange(run.GetProperty("within_goals_waiting_included").GetDouble(), 0, 1));

@@ -58,6 +58,18 @@ sealed partial record BenchServeRun
         }
     }
 
+    /// <summary>Prompts of several lengths in the one form that serving has, and in that of training.</summary>
+    void Forms(BenchServeResult result)
+    {
+        using IBackend device = Backends.Create(Backend, Context);
+        using LoadedModel loaded = ModelFolder.Load(Model, device, Context);
+        foreach (int length in ((int[])[PromptTokens, 4 * PromptTokens, 16 * PromptTokens]).Where(length => length <= loaded.Model.Shape.MaxPositions))
+        {
+            (double absorbed, double expanded) = PrefillForms.Measure(loaded.Model, length, Rounds);
+            result.Forms.Add((length, absorbed, expanded));
+        }
+    }
+
     /// <summary>What the promise costs that a text depends on nothing else: drafts that are accepted by residual resampling instead.</summary>
     async Task FastAsync(BenchServeResult result)
     {

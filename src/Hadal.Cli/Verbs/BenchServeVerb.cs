@@ -12,7 +12,7 @@ namespace Hadal.Cli.Verbs;
 /// <summary><c>hadal bench serve</c>: how fast a model is served, and what each part of the way costs.</summary>
 static class BenchServeVerb
 {
-    static readonly string[] Parts = ["engine", "paging", "http", "mtp", "fast", "workers", "start"];
+    static readonly string[] Parts = ["engine", "paging", "http", "mtp", "fast", "form", "workers", "start"];
 
     public static Verb Create(Context context)
     {
@@ -94,6 +94,7 @@ sealed partial record BenchServeRun
         if (Has("http")) await HttpAsync(result);
         if (Has("mtp")) await SpeculationAsync(result);
         if (Has("fast")) await FastAsync(result);
+        if (Has("form")) Forms(result);
         if (Has("workers")) await WorkersAsync(result);
         if (Has("start")) await StartAsync(result);
         return result;

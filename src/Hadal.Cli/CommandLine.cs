@@ -16,6 +16,7 @@ static class CommandLine
         {
             QuickstartVerb.Create(context),
             TrainVerb.Create(context),
+            SftVerb.Create(context),
             EvalVerb.Create(context),
             ChatVerb.Create(context),
             GenerateVerb.Create(context),

@@ -133,11 +133,21 @@ public sealed class Evaluator : IDisposable
 /// <summary>Gives rows with unfilled places to a chunk.</summary>
 static class ModelRows
 {
+    /// <summary>Targets of the main model in a row as it is read.</summary>
+    internal static int CountTargets(ReadOnlySpan<int> row, int length)
+    {
+        if (Supervised.SampleRows.IsMarked(row[0])) return Supervised.SampleRows.CountTargets(row, length);
+        int used = row.IndexOf(-1);
+        return Math.Clamp((used < 0 ? row.Length : used) - 1, 0, length);
+    }
+
     /// <summary>Sets tokens; where a row holds −1 the input is token 0 and there is no target, neither for the model nor for MTP.</summary>
     /// <param name="rows">[sequences, width]; changed: −1 becomes 0.</param>
     /// <returns>Targets of the main model that are tokens.</returns>
     internal static int Set(SequenceChunk chunk, Span<int> rows, int width)
     {
+        if (rows.Length > 0 && Supervised.SampleRows.IsMarked(rows[0])) return Supervised.SampleRows.Set(chunk, rows, width);
+
         // Unfilled places are only ever at the end of a row.
         int sequences = rows.Length / width;
         int[]? rented = null;

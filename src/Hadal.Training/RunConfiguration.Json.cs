@@ -94,6 +94,18 @@ public sealed partial record RunConfiguration
                 PunctuationSplitRate = s.Number("punctuation_split_rate", d.Data.PunctuationSplitRate, 0, 1),
                 SequenceLength = (int)s.Integer("sequence_length", d.Data.SequenceLength, 8, 1 << 20),
             }),
+            Supervised = root.Section<SupervisedConfiguration?>("supervised", null, s =>
+            {
+                var plain = new SupervisedConfiguration();
+                return new SupervisedConfiguration
+                {
+                    Tasks = s.Texts("tasks", plain.Tasks),
+                    Samples = (int)s.Integer("samples", plain.Samples, 1, 10_000_000),
+                    ThinkingShare = s.Number("thinking_share", plain.ThinkingShare, 0, 1),
+                    SecondTurnShare = s.Number("second_turn_share", plain.SecondTurnShare, 0, 1),
+                    Problems = (int)s.Integer("problems", plain.Problems, 1, 100_000),
+                };
+            }),
             Batch = root.Section("batch", d.Batch, s =>
             {
                 int full = (int)s.Integer("micro_batches", d.Batch.MicroBatches, 1, 1 << 20);
@@ -182,7 +194,9 @@ public sealed partial record RunConfiguration
         int budgets = (Budget.Steps is null ? 0 : 1) + (Budget.Tokens is null ? 0 : 1) + (Budget.Minutes is null ? 0 : 1);
         if (budgets != 1) Throw.Configuration("budget", $"{budgets} of steps, tokens and minutes", "exactly one of them");
         if ((Model.Preset is null) == (Model.ConfigFile is null)) Throw.Configuration("model", Model.Preset is null ? "neither a preset nor a config" : "both a preset and a config", "exactly one of them");
-        if (Data.Sources.Count == 0) Throw.Configuration("data.sources", "empty", "at least one of bundled:austen, bundled:kjv, arithmetic:N, a file or a folder");
+        Supervised?.Validate();
+        if (Supervised is not null && Parallel.Layout.Ranks > 1) Throw.Configuration("parallel", $"{Parallel.Layout}", "one rank: a supervised run (key 'supervised') does not spread over several");
+        if (Supervised is null && Data.Sources.Count == 0) Throw.Configuration("data.sources", "empty", "at least one of bundled:austen, bundled:kjv, arithmetic:N, a file or a folder");
         if (Batch.FirstMicroBatches > Batch.MicroBatches) Throw.Configuration("batch.first_micro_batches", $"{Batch.FirstMicroBatches}", $"at most micro_batches = {Batch.MicroBatches}");
         if (LearningRate.ConstantUntil > LearningRate.CosineUntil || LearningRate.CosineUntil > LearningRate.DecayedUntil)
             Throw.Configuration("learning_rate", $"constant_until {LearningRate.ConstantUntil}, cosine_until {LearningRate.CosineUntil}, decayed_until {LearningRate.DecayedUntil}", "ascending values");
@@ -250,6 +264,14 @@ public sealed partial record RunConfiguration
             json.WriteNumber("fim_rate", Data.FillInMiddleRate);
             json.WriteNumber("punctuation_split_rate", Data.PunctuationSplitRate);
             json.WriteNumber("sequence_length", Data.SequenceLength);
+        });
+        if (Supervised is not null) Section(json, "supervised", () =>
+        {
+            Texts(json, "tasks", Supervised.Tasks);
+            json.WriteNumber("samples", Supervised.Samples);
+            json.WriteNumber("thinking_share", Supervised.ThinkingShare);
+            json.WriteNumber("second_turn_share", Supervised.SecondTurnShare);
+            if (!decidingBits) json.WriteNumber("problems", Supervised.Problems);
         });
         Section(json, "batch", () =>
         {

@@ -213,6 +213,9 @@ public sealed partial record RunConfiguration
     /// <summary>The text.</summary>
     public DataConfiguration Data { get; init; } = new();
 
+    /// <summary>Questions with answers to learn instead of text (key <c>supervised</c>): the stage after pre-training; null for text.</summary>
+    public SupervisedConfiguration? Supervised { get; init; }
+
     /// <summary>Batch.</summary>
     public BatchConfiguration Batch { get; init; } = new();
 

@@ -58,7 +58,7 @@ public sealed partial class Trainer
             {
                 ConfigFile = given.Model.ConfigFile is null ? null : "config.json", From = given.Model.From is string from ? Path.GetFileName(Path.TrimEndingDirectorySeparator(from)) : null,
             },
-            Tokenizer = plain.Tokenizer,
+            Tokenizer = plain.Tokenizer, // its entries are in the hash
         };
         return run.ToJson(decidingBits: true);
     }

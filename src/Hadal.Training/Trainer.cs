@@ -5,6 +5,7 @@ using Hadal.Training.Data;
 using Hadal.Training.Ranks;
 using Hadal.Training.Running;
 using Hadal.Training.State;
+using Hadal.Training.Supervised;
 
 namespace Hadal.Training;
 
@@ -26,7 +27,11 @@ public enum TrainingStatus
 /// <param name="Scores">The final evaluation; empty when interrupted.</param>
 /// <param name="Folder">Where the model is.</param>
 public sealed record TrainingOutcome(
-    TrainingStatus Status, long Step, long Steps, long Tokens, double Seconds, IReadOnlyList<TextScore> Scores, string Folder);
+    TrainingStatus Status, long Step, long Steps, long Tokens, double Seconds, IReadOnlyList<TextScore> Scores, string Folder)
+{
+    /// <summary>Accuracy on held-out problems after a supervised run; empty otherwise, and when interrupted.</summary>
+    public IReadOnlyList<TaskScore> TaskScores { get; init; } = [];
+}
 
 /// <summary>
 /// Trains a model as a <see cref="RunConfiguration"/> says [V3 §4.2]: restores the newest usable checkpoint of the output folder or begins anew, makes
@@ -37,6 +42,9 @@ public sealed partial class Trainer : IDisposable
 {
     /// <summary>With a budget in minutes: steps that are made at least before their duration is believed, the first ones compile; and the latest that are looked at.</summary>
     const int LeastMeasuredSteps = 12, MeasuredSteps = 48;
+
+    /// <summary>Characters of an answer that are shown while training.</summary>
+    const int LongestShown = 200;
 
     /// <summary>With a budget in minutes: the part of it after which the number of steps is fixed. Schedules stand at their beginning until then.</summary>
     const double MeasuredPart = 0.15;
@@ -108,7 +116,7 @@ public sealed partial class Trainer : IDisposable
         if (_position.Steps == 0 && _run.Budget.Minutes is null) _position = _position with { Steps = PlanSteps() };
         try
         {
-            if (_position.Step == 0 && _run.Evaluation.Times > 0) EvaluateAndSample(0, cancel);
+            if (_position.Step == 0 && _run.Evaluation.Times > 0 && _run.Supervised is null) EvaluateAndSample(0, cancel);
             while (_position.Steps == 0 || _position.Step < _position.Steps)
             {
                 cancel.ThrowIfCancellationRequested();
@@ -136,11 +144,13 @@ public sealed partial class Trainer : IDisposable
             }
 
             IReadOnlyList<TextScore> scores = Evaluate(_run.Evaluation.FinalBytes, cancel);
+            IReadOnlyList<TaskScore> taskScores = AskTasks(_run.Supervised?.Problems ?? 0, answered: null, cancel);
             _position = _position with { Seconds = secondsBefore + clock.Elapsed.TotalSeconds };
             Save();
             ModelFiles.Export(_run.Output, _configuration, Model, _data.Tokenizer, _run.Checkpoint);
             _observer.Evaluated(_position.Step, scores, final: true);
-            return Outcome(TrainingStatus.Completed, scores);
+            if (taskScores.Count > 0) _observer.TasksScored(_position.Step, taskScores, final: true);
+            return Outcome(TrainingStatus.Completed, scores) with { TaskScores = taskScores };
         }
         catch (OperationCanceledException) when (cancel.IsCancellationRequested)
         {
@@ -197,6 +207,7 @@ public sealed partial class Trainer : IDisposable
         double perStep = recent[measured / 2];
         double perByte = _evaluationBytes == 0 ? 0 : _evaluationSeconds / _evaluationBytes;
         double final = perByte * _data.HeldOut.Sum(t => (double)t.Take(_run.Evaluation.FinalBytes).Bytes);
+        if (_run.Supervised is { } supervised) final += _evaluationSeconds * supervised.Problems / supervised.ProblemsWhileTraining;
         double aside = final + (_evaluationSeconds * _run.Evaluation.Times);
         double grown = (double)_run.Batch.MicroBatches / _run.Batch.FirstMicroBatches; // a ramp makes later steps longer
         double left = (60 * _run.Budget.Minutes!.Value) - elapsed - aside;
@@ -220,6 +231,7 @@ public sealed partial class Trainer : IDisposable
         IReadOnlyList<TextScore> scores = Evaluate(_run.Evaluation.Bytes, cancel);
         _evaluationBytes = scores.Sum(s => s.Bytes);
         _observer.Evaluated(step, scores, final: false);
+        if (_run.Supervised is not null) AskAndTell(step, cancel);
         if (step > 0)
         {
             foreach (string prompt in _run.Evaluation.Prompts)
@@ -238,6 +250,25 @@ public sealed partial class Trainer : IDisposable
         var scores = new List<TextScore>();
         foreach (HeldOutText text in _data.HeldOut) scores.Add(_evaluator.Score(text.Take(bytes), cancel));
         return scores;
+    }
+
+    void AskAndTell(long step, CancellationToken cancel)
+    {
+        var answers = new System.Collections.Concurrent.ConcurrentBag<TaskAnswer>();
+        _observer.TasksScored(step, AskTasks(_run.Supervised!.ProblemsWhileTraining, answers.Add, cancel), final: false);
+        foreach (string task in _run.Supervised.Tasks)
+        {
+            // One answer of each task with its chain of thought; the same problem every time, whichever came first.
+            TaskAnswer? shown = answers.Where(a => string.Equals(a.Problem.Task, task, StringComparison.Ordinal)).OrderByDescending(a => a.Thinks).ThenBy(a => a.Problem.Key, StringComparer.Ordinal).FirstOrDefault();
+            if (shown is not null) _observer.Sampled(step, shown.Problem.Question + " ", shown.Said.Length > LongestShown ? shown.Said[..LongestShown] + " …" : shown.Said);
+        }
+    }
+
+    IReadOnlyList<TaskScore> AskTasks(int each, Action<TaskAnswer>? answered, CancellationToken cancel)
+    {
+        if (_run.Supervised is null) return [];
+        TaskProblem[] asked = [.. _data.Problems.GroupBy(p => p.Task, StringComparer.Ordinal).SelectMany(g => g.Take(each))];
+        return TaskEvaluation.Score(Model, _data.Tokenizer, asked, answered, cancel);
     }
 
     RunSummary Summary() => new(

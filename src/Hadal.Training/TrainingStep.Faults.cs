@@ -99,7 +99,8 @@ public sealed partial class TrainingStep
         int width = _loader.RowTokens, row = token / _chunk.Length, place = token % _chunk.Length;
         string text = $"token {place} of row {((firstMicroBatch + microBatch) * _run.Batch.Rows) + row}";
         if (Tokenizer is null) return text;
-        ReadOnlySpan<int> ids = RowsOf(firstMicroBatch, microBatch).Slice(row * width, width);
+        Span<int> ids = RowsOf(firstMicroBatch, microBatch).Slice(row * width, width);
+        if (Supervised.SampleRows.IsMarked(ids[0])) Supervised.SampleRows.Unmark(ids);
         int begin = Tokenizer.RequireId(SpecialTokens.BeginOfSentence), start = Math.Max(0, ids[..(place + 1)].LastIndexOf(begin));
         ReadOnlySpan<int> shown = ids.Slice(start, Math.Min(ShownTokens, width - start));
         int end = shown[1..].IndexOfAny(begin, -1) + 1;

@@ -110,8 +110,7 @@ public sealed partial class TrainingStep : IDisposable
         {
             Span<int> row = _rows.AsSpan(r * width, width);
             _loader.Read((firstMicroBatch * rowsPer) + r, row);
-            int used = row.IndexOf(-1);
-            targets += Math.Clamp((used < 0 ? width : used) - 1, 0, _chunk.Length);
+            targets += ModelRows.CountTargets(row, _chunk.Length);
         }
 
         double weight = 1.0 / Math.Max(targets, 1);

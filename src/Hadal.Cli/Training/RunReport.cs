@@ -43,6 +43,7 @@ static class RunReport
         output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"trained {outcome.Steps:N0} steps, {outcome.Tokens:N0} tokens in {outcome.Seconds:F0} s"));
         foreach (TextScore score in outcome.Scores)
             output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{score.Corpus}: {score.BitsPerByte:F3} bits per byte on {score.Bytes:N0} held-out bytes"));
+        TaskReport.Write(output, outcome.TaskScores);
         output.WriteLine($"model: {outcome.Folder}");
         if (curve is not null) output.WriteLine($"curve: {curve}");
     }
@@ -55,5 +56,6 @@ static class RunReport
         json.WriteString("model", outcome.Folder);
         if (curve is not null) json.WriteString("curve", curve);
         ScoreReport.Write(json, outcome.Scores);
+        if (outcome.TaskScores.Count > 0) TaskReport.Write(json, outcome.TaskScores);
     });
 }

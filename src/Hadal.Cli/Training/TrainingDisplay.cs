@@ -1,6 +1,7 @@
 using Hadal.Cli.Framework;
 using Hadal.Training;
 using Hadal.Training.Running;
+using Hadal.Training.Supervised;
 using Spectre.Console;
 using Spectre.Console.Rendering;
 
@@ -59,7 +60,7 @@ sealed class TrainingDisplay : ITrainingObserver
     public void Started(RunSummary run)
     {
         Line(Invariant($"[bold]{run.Parameters / 1e6:F2}M[/] parameters, {run.ActiveParameters / 1e6:F2}M at work per token; vocabulary {run.Vocabulary:N0}; {run.TrainingTokens:N0} tokens of text, {run.TokensPerStep:N0} a step"));
-        Line("held out: " + Markup.Escape(string.Join(", ", run.HeldOutBytes.Select(t => Invariant($"{t.Corpus} {t.Bytes:N0} bytes")))));
+        if (run.HeldOutBytes.Count > 0) Line("held out: " + Markup.Escape(string.Join(", ", run.HeldOutBytes.Select(t => Invariant($"{t.Corpus} {t.Bytes:N0} bytes")))));
         Line("backend: " + Markup.Escape(run.Backend));
         if (run.FirstStep > 1) Line(Invariant($"continues after step {run.FirstStep - 1:N0}"));
         if (_bar is not null) _bar.Description = "training";
@@ -90,6 +91,14 @@ sealed class TrainingDisplay : ITrainingObserver
         if (scores.Count == 0) return;
         string texts = string.Join(", ", scores.Select(s => Invariant($"{Markup.Escape(s.Corpus)} [bold]{s.BitsPerByte:F3}[/]")));
         Line(Invariant($"[grey]step {step,6:N0}[/]  bits per byte: {texts}{(final ? " [grey](all held-out text)[/]" : "")}"));
+    }
+
+    /// <inheritdoc/>
+    public void TasksScored(long step, IReadOnlyList<TaskScore> scores, bool final)
+    {
+        string tasks = string.Join(", ", scores.GroupBy(s => s.Task, StringComparer.Ordinal).Select(g =>
+            Invariant($"{Markup.Escape(g.Key)} [bold]{100 * g.Single(s => !s.Thinks).Accuracy:F0} %[/] [grey]direct[/] [bold]{100 * g.Single(s => s.Thinks).Accuracy:F0} %[/] [grey]thinking[/]")));
+        Line(Invariant($"[grey]step {step,6:N0}[/]  right: {tasks} [grey](of {scores[0].Problems} held-out problems each)[/]"));
     }
 
     /// <inheritdoc/>

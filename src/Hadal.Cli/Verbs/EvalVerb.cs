@@ -8,6 +8,7 @@ using Hadal.Text;
 using Hadal.Training;
 using Hadal.Training.Data;
 using Hadal.Training.Running;
+using Hadal.Training.Supervised;
 
 namespace Hadal.Cli.Verbs;
 
@@ -25,12 +26,14 @@ static class EvalVerb
         };
         Option<int?> window = Options.OptionalInteger("--window", "Tokens of a window; each token sees at least half a window before it. [default: the run's sequence length, or 256]", 8, 1 << 20);
         Option<bool> ema = Options.Switch("--ema", "Use the moving average of the weights that training kept, instead of the final weights.");
+        Option<bool> tasks = Options.Switch("--tasks", "Ask held-out tasks instead, as hadal sft does at its end: how many answers are right, directly and after a chain of thought.");
+        Option<int?> problems = Options.OptionalInteger("--problems", "With --tasks: held-out problems of each task. [default: the run's, or 100]", 1, 100_000);
         Option<bool> json = Options.Json();
         Option<string> backend = Options.Backend();
-        var verb = new Verb("eval", "Scores text: bits per byte = total negative log-likelihood / (ln 2 × bytes); BOS is given and not counted.",
-            "hadal eval", "hadal eval --model models/nano --ema", "hadal eval --model models/nano --data my-text.txt --json")
+        var verb = new Verb("eval", "Scores text: bits per byte = total negative log-likelihood / (ln 2 × bytes); BOS is given and not counted. With --tasks, counts right answers.",
+            "hadal eval", "hadal eval --model models/nano --ema", "hadal eval --model models/nano --data my-text.txt --json", "hadal eval --model models/nano-chat --tasks --problems 500")
         {
-            model, data, window, ema, json, backend,
+            model, data, window, ema, tasks, problems, json, backend,
         };
         verb.SetAction(line =>
         {
@@ -39,12 +42,14 @@ static class EvalVerb
             Tokenizer tokenizer = ModelFolder.Tokenizer(folder, "put the model's tokenizer.json beside its config.json");
             RunConfiguration? run = OwnRun(folder, context);
             string[] sources = line.GetValue(data) ?? [];
-            IReadOnlyList<HeldOutText> texts = Texts(run, sources, tokenizer);
+            if (line.GetValue(tasks) && sources.Length > 0) throw CommandError.WrongUse("Both --tasks and --data were given.", "at most one of them", "leave one out");
+            IReadOnlyList<HeldOutText> texts = line.GetValue(tasks) ? [] : Texts(run, sources, tokenizer);
             using IBackend device = Backends.Create(line.GetRequiredValue(backend), context);
             LoadedModel loaded = ModelLoader.Load(folder, device, Recipe.Fp32, withMtp: line.GetValue(ema));
             using Transformer transformer = loaded.Model;
             ModelFolder.Warn(loaded.Warnings, context);
             if (line.GetValue(ema)) ModelEvaluation.UseAverage(folder, transformer);
+            if (line.GetValue(tasks)) return Ask(context, transformer, tokenizer, run, line.GetValue(problems), line.GetValue(json));
             int length = Math.Min(line.GetValue(window) ?? run?.Data.SequenceLength ?? 256, loaded.Configuration.MaxPositionEmbeddings);
             IReadOnlyList<TextScore> scores = ModelEvaluation.Score(transformer, texts, length, context.Cancellation);
             if (line.GetValue(json)) context.Terminal.WriteJson(writer => ScoreReport.Write(writer, scores));
@@ -52,6 +57,15 @@ static class EvalVerb
             return ExitCode.Fine;
         });
         return verb;
+    }
+
+    static int Ask(Context context, Transformer transformer, Tokenizer tokenizer, RunConfiguration? run, int? problems, bool json)
+    {
+        SupervisedConfiguration supervised = run?.Supervised ?? new SupervisedConfiguration();
+        IReadOnlyList<TaskScore> scores = TaskEvaluation.Score(transformer, tokenizer, TaskEvaluation.Problems(supervised.Tasks, problems ?? supervised.Problems), answered: null, context.Cancellation);
+        if (json) context.Terminal.WriteJson(writer => TaskReport.Write(writer, scores));
+        else TaskReport.Write(context.Terminal.Output, scores);
+        return ExitCode.Fine;
     }
 
     static void Write(TextWriter output, IReadOnlyList<TextScore> scores)

@@ -31,10 +31,12 @@ static class QuickstartVerb
         verb.SetAction(line =>
         {
             string folder = line.GetValue(output) ?? Path.Combine("models", "nano"), device = line.GetRequiredValue(backend);
-            if (line.GetValue(again)) KeepAside(folder, context);
+            if (line.GetValue(again)) RunFolder.KeepAside(folder, context);
             if (!File.Exists(Path.Combine(folder, "model.safetensors")))
             {
-                RunConfiguration run = RecordOptions.Apply(Run(folder, line.GetValue(minutes), line.GetValue(steps), line.GetResult(steps) is not null || line.GetResult(minutes) is { Implicit: false }, context), line.GetValue(record), line.GetValue(interval));
+                RunConfiguration run = RunFolder.Begun(folder, line.GetResult(steps) is not null || line.GetResult(minutes) is { Implicit: false }, context)
+                    ?? RunConfiguration.Quickstart(folder, line.GetValue(minutes), line.GetValue(steps));
+                run = RecordOptions.Apply(run, line.GetValue(record), line.GetValue(interval));
                 TrainingOutcome outcome = RunReport.Train(context, run, device, json: false, "hadal quickstart")!;
                 if (outcome.Status == TrainingStatus.Interrupted) return ExitCode.Interrupted;
             }
@@ -48,48 +50,18 @@ static class QuickstartVerb
         return verb;
     }
 
-    /// <summary>A run that was interrupted goes on as it began, whatever the defaults are now.</summary>
-    static RunConfiguration Run(string folder, double minutes, int? steps, bool lengthGiven, Context context)
-    {
-        string begun = Path.Combine(folder, "run.json");
-        if (!File.Exists(begun) || !Directory.Exists(Path.Combine(folder, "checkpoints"))) return RunConfiguration.Quickstart(folder, minutes, steps);
-        context.Terminal.Error.WriteLine($"{folder} holds an interrupted run: it goes on as {begun} says.{(lengthGiven ? " --steps and --minutes are not taken; --again trains anew with them." : "")}");
-        var warnings = new List<string>();
-        try
-        {
-            RunConfiguration run = RunConfiguration.Load(begun, warnings) with { Output = folder };
-            ModelFolder.Warn(warnings, context);
-            return run;
-        }
-        catch (RunConfigurationException exception)
-        {
-            throw CommandError.Failed(exception.Message, fix: $"correct the file, or {TrainAnew}");
-        }
-    }
-
-    static void KeepAside(string folder, Context context)
-    {
-        if (!Directory.Exists(folder)) return;
-        string kept = "";
-        for (int n = 1; kept.Length == 0 || Directory.Exists(kept); n++) kept = $"{Path.TrimEndingDirectorySeparator(folder)}-before-{n}";
-        Directory.Move(folder, kept);
-        context.Terminal.Error.WriteLine($"{folder} is kept as {kept}");
-    }
-
-    const string TrainAnew = "--again trains anew and keeps the folder under another name";
-
     // The model may be one of an earlier run, damaged since.
     static (LoadedModel Model, Tokenizer Tokenizer) Open(string folder, IBackend device, Context context)
     {
         foreach (string file in new[] { "config.json", "tokenizer.json" })
-            if (!File.Exists(Path.Combine(folder, file))) throw CommandError.Failed($"{folder} holds model.safetensors but no {file}.", "a model as quickstart leaves it", TrainAnew);
+            if (!File.Exists(Path.Combine(folder, file))) throw CommandError.Failed($"{folder} holds model.safetensors but no {file}.", "a model as quickstart leaves it", RunFolder.TrainAnew);
         try
         {
             return (ModelFolder.Load(folder, device, context), ModelFolder.Tokenizer(folder));
         }
         catch (Exception exception) when (exception is CheckpointFormatException or ConfigurationException or TokenizerFormatException)
         {
-            throw CommandError.Failed(exception.Message, fix: TrainAnew);
+            throw CommandError.Failed(exception.Message, fix: RunFolder.TrainAnew);
         }
     }
 

@@ -4,6 +4,7 @@ using System.Security.Cryptography;
 using System.Text;
 using Hadal.Text;
 using Hadal.Training.Running;
+using Hadal.Training.Supervised;
 
 namespace Hadal.Training.Data;
 
@@ -33,7 +34,10 @@ public sealed class PreparedRun
     /// <summary>Of everything that decides the rows, hexadecimal.</summary>
     public string Hash { get; }
 
-    /// <summary>Reads, splits, tokenises and packs.</summary>
+    /// <summary>Held-out problems per task of a supervised run; empty for text.</summary>
+    public IReadOnlyList<TaskProblem> Problems { get; private init; } = [];
+
+    /// <summary>Reads, splits, tokenises and packs; or makes the samples of a supervised run.</summary>
     /// <param name="run">The configuration.</param>
     /// <param name="mtpDepth">Tokens a row has beyond sequence length + 1.</param>
     /// <param name="observer">Is told what happens.</param>
@@ -42,6 +46,8 @@ public sealed class PreparedRun
     /// <exception cref="TrainingDataException">No text, or text that cannot be read.</exception>
     public static PreparedRun Prepare(RunConfiguration run, int mtpDepth, ITrainingObserver observer, string? cache, CancellationToken cancel = default)
     {
+        if (run.Supervised is not null) return PrepareSupervised(run, mtpDepth, observer, cancel);
+
         // 1. Read and split.
         observer.Preparing("reading text");
         var split = new HeldOutSplit(run.Data.HeldOutEvery, SplitSeed);
@@ -72,6 +78,24 @@ public sealed class PreparedRun
         }
 
         return new PreparedRun(tokenizer, rows, [.. heldOut.Select(c => Tokenise(c, tokenizer))], hash);
+    }
+
+    static PreparedRun PrepareSupervised(RunConfiguration run, int mtpDepth, ITrainingObserver observer, CancellationToken cancel)
+    {
+        if (run.Tokenizer.File is not string file)
+            throw new RunConfigurationException("'tokenizer.file' is not given; expected the tokenizer.json of the model that is trained on. Begin from a model with one ('model.from'), or name a file.");
+        Tokenizer tokenizer = Tokenizer.Load(file);
+        RequireTemplate(tokenizer, file);
+        observer.Preparing(string.Create(CultureInfo.InvariantCulture, $"making {run.Supervised!.Samples} samples"));
+        TokenRows rows = SupervisedSamples.Pack(run, tokenizer, run.Data.SequenceLength + 1 + mtpDepth, cancel);
+        return new PreparedRun(tokenizer, rows, [], SupervisedSamples.HashOf(run, tokenizer, rows)) { Problems = TaskEvaluation.Problems(run.Supervised.Tasks, run.Supervised.Problems) };
+    }
+
+    static void RequireTemplate(Tokenizer tokenizer, string file)
+    {
+        foreach (string token in (string[])[SpecialTokens.BeginOfSentence, SpecialTokens.EndOfSentence, SpecialTokens.User, SpecialTokens.Assistant, SpecialTokens.ThinkBegin, SpecialTokens.ThinkEnd])
+            if (!tokenizer.TryGetId(token, out _))
+                throw new RunConfigurationException($"'{file}' has no token {token}, which the chat template needs; expected the control tokens of DeepSeek-R1, as hadal tokenizer train and quickstart give them.");
     }
 
     /// <summary>The split's seed is fixed: runs with any seed are measured on the same text.</summary>

@@ -1,11 +1,12 @@
 using System.Buffers;
 using System.Text.Json;
 using Hadal.Formats;
+using Hadal.Training.Supervised;
 
 namespace Hadal.Training.Running;
 
 /// <summary>
-/// <c>metrics.jsonl</c>: one JSON object a line, <c>"kind"</c> is <c>step</c>, <c>evaluation</c> or <c>sample</c>. Opened for a resumed run it first drops the lines of
+/// <c>metrics.jsonl</c>: one JSON object a line, <c>"kind"</c> is <c>step</c>, <c>evaluation</c>, <c>task</c> or <c>sample</c>. Opened for a resumed run it first drops the lines of
 /// steps after the resumed one, so that no step appears twice. Writing a step allocates nothing.
 /// </summary>
 public sealed class MetricsFile : ITrainingObserver, IDisposable
@@ -64,6 +65,22 @@ public sealed class MetricsFile : ITrainingObserver, IDisposable
             Number("bits_per_byte"u8, score.BitsPerByte);
             _json.WriteNumber("bytes"u8, score.Bytes);
             _json.WriteNumber("documents"u8, score.Documents);
+            _json.WriteBoolean("final"u8, final);
+            End();
+        }
+    }
+
+    /// <inheritdoc/>
+    public void TasksScored(long step, IReadOnlyList<TaskScore> scores, bool final)
+    {
+        foreach (TaskScore score in scores)
+        {
+            Begin("task"u8, step);
+            _json.WriteString("task"u8, score.Task);
+            _json.WriteBoolean("thinks"u8, score.Thinks);
+            _json.WriteNumber("problems"u8, score.Problems);
+            _json.WriteNumber("right"u8, score.Right);
+            _json.WriteNumber("mean_tokens"u8, score.MeanTokens);
             _json.WriteBoolean("final"u8, final);
             End();
         }

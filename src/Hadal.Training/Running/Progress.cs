@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Hadal.Training.Supervised;
 
 namespace Hadal.Training.Running;
 
@@ -81,6 +82,14 @@ public interface ITrainingObserver
     /// <param name="final">True for the last evaluation, over <see cref="EvaluationConfiguration.FinalBytes"/>.</param>
     void Evaluated(long step, IReadOnlyList<TextScore> scores, bool final);
 
+    /// <summary>Held-out problems were asked: a supervised run.</summary>
+    /// <param name="step">Step it belongs to.</param>
+    /// <param name="scores">Both modes of each task.</param>
+    /// <param name="final">True for the last evaluation.</param>
+    void TasksScored(long step, IReadOnlyList<TaskScore> scores, bool final)
+    {
+    }
+
     /// <summary>A prompt was continued.</summary>
     void Sampled(long step, string prompt, string continuation);
 
@@ -124,6 +133,12 @@ public sealed class TrainingObservers : ITrainingObserver
     public void Evaluated(long step, IReadOnlyList<TextScore> scores, bool final)
     {
         foreach (ITrainingObserver observer in _observers) observer.Evaluated(step, scores, final);
+    }
+
+    /// <inheritdoc/>
+    public void TasksScored(long step, IReadOnlyList<TaskScore> scores, bool final)
+    {
+        foreach (ITrainingObserver observer in _observers) observer.TasksScored(step, scores, final);
     }
 
     /// <inheritdoc/>

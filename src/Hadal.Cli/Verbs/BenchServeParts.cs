@@ -47,14 +47,26 @@ sealed partial record BenchServeRun
                 await using (InferenceEngine engine = Open(new EngineOptions { Speculate = true, MaxRunning = streams, PrefixCache = false }))
                 {
                     if (!engine.IsSpeculating) return; // a model without an MTP module
-                    with = await LoadAsync(engine, streams, temperature);
+                    with = await LoadAsync(engine, streams, temperature, natural: true);
                     EngineStatistics statistics = engine.Statistics;
                     acceptance = statistics.AcceptedTokens / Math.Max(1.0, statistics.DraftedTokens);
                 }
 
-                await using (InferenceEngine engine = Open(new EngineOptions { Speculate = false, MaxRunning = streams, PrefixCache = false })) without = await LoadAsync(engine, streams, temperature);
+                await using (InferenceEngine engine = Open(new EngineOptions { Speculate = false, MaxRunning = streams, PrefixCache = false })) without = await LoadAsync(engine, streams, temperature, natural: true);
                 result.Speculation.Add((temperature, streams, acceptance, with.PerToken, without.PerToken));
             }
+        }
+    }
+
+    /// <summary>Prompts of several lengths in the one form that serving has, and in that of training.</summary>
+    void Forms(BenchServeResult result)
+    {
+        using IBackend device = Backends.Create(Backend, Context);
+        using LoadedModel loaded = ModelFolder.Load(Model, device, Context);
+        foreach (int length in ((int[])[PromptTokens, 4 * PromptTokens, 16 * PromptTokens]).Where(length => length <= loaded.Model.Shape.MaxPositions))
+        {
+            (double absorbed, double expanded) = PrefillForms.Measure(loaded.Model, length, Rounds);
+            result.Forms.Add((length, absorbed, expanded));
         }
     }
 
@@ -65,7 +77,7 @@ sealed partial record BenchServeRun
         {
             await using InferenceEngine engine = Open(new EngineOptions { Fast = fast, PrefixCache = false });
             if (!engine.IsSpeculating) return;
-            LoadRow row = await LoadAsync(engine, 1, temperature: 1);
+            LoadRow row = await LoadAsync(engine, 1, temperature: 1, natural: true);
             EngineStatistics statistics = engine.Statistics;
             result.Fast.Add((fast, statistics.AcceptedTokens / Math.Max(1.0, statistics.DraftedTokens), row.PerToken));
         }

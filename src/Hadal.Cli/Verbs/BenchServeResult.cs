@@ -20,6 +20,8 @@ sealed class BenchServeResult
 
     public List<(bool Fast, double Acceptance, double PerToken)> Fast { get; } = [];
 
+    public List<(int Tokens, double Absorbed, double Expanded)> Forms { get; } = [];
+
     public ((int Prompt, int Answer) Reader, (int Prompt, int Answer) Writer, TimeSpan FirstToken, TimeSpan PerToken, double Pause)? Mixed { get; set; }
 
     public List<(string Name, bool Goals, double Within, RouterReport Report, double FirstToken, double PerToken)> Workers { get; } = [];
@@ -45,11 +47,13 @@ sealed class BenchServeResult
             yield return Text($"MTP at temperature {temperature:0.0}, {streams} streams: {100 * acceptance:F1} % of drafts right, {1000 * with:F3} ms a token, {1000 * without:F3} without ({without / with:F2} times as fast)");
         foreach ((bool fast, double acceptance, double perToken) in Fast)
             yield return Text($"Sampled at temperature 1, {(fast ? "--fast (residual resampling)" : "default (same seed, same text)")}: {100 * acceptance:F1} % of drafts right, {1000 * perToken:F3} ms a token");
+        foreach ((int length, double absorbed, double expanded) in Forms)
+            yield return Text($"A prompt of {length} tokens: {1000 * absorbed:F1} ms in the form of decoding, which serving has for both phases, {1000 * expanded:F1} ms in that of training ({100 * ((absorbed / expanded) - 1):+0.0;-0.0} %)");
         if (Mixed is { } mixed)
             yield return Text($"Mixed load, one request each {1000 * mixed.Pause:F0} ms: prompts of {mixed.Reader.Prompt} with {mixed.Reader.Answer} tokens, prompts of {mixed.Writer.Prompt} with {mixed.Writer.Answer}; goals {mixed.FirstToken.TotalMilliseconds:F0} ms and {mixed.PerToken.TotalMilliseconds:F2} ms:");
         foreach ((string name, bool goals, double within, RouterReport report, double first, double each) in Workers)
         {
-            yield return Text($"  {name}, goals {(goals ? "kept" : "only watched")}: {100 * within:F1} % of requests within both, waiting included; once taken {100.0 * report.BothHeld / report.Requests:F1} %; median first token {1000 * first:F0} ms, each further {1000 * each:F2} ms; mean wait {report.MeanWait.TotalMilliseconds:F0} ms");
+            yield return Text($"  {name}, goals {(goals ? "kept" : "only watched")}: {100 * within:F1} % of requests within both, waiting included{(goals ? $", {Percent(report)} once taken" : "")}; median first token {1000 * first:F0} ms, each further {1000 * each:F2} ms; mean wait {report.MeanWait.TotalMilliseconds:F0} ms");
         }
 
         if (StartSeconds is double start) yield return Text($"Start: {start:F2} s until it serves, with {StartBytes / 1048576.0:F0} MiB.");
@@ -77,6 +81,9 @@ sealed class BenchServeResult
         json.WriteStartArray("fast_rows");
         foreach ((bool fast, double acceptance, double perToken) in Fast) Row(("fast", fast ? 1 : 0), ("acceptance", acceptance), ("token_seconds", perToken));
         json.WriteEndArray();
+        json.WriteStartArray("form_rows");
+        foreach ((int length, double absorbed, double expanded) in Forms) Row(("prompt_tokens", length), ("absorbed_seconds", absorbed), ("expanded_seconds", expanded));
+        json.WriteEndArray();
         if (Mixed is { } mixed)
         {
             json.WriteStartObject("mixed_load");
@@ -94,7 +101,7 @@ sealed class BenchServeResult
                 json.WriteString("workers", name);
                 json.WriteBoolean("goals_kept", goals);
                 json.WriteNumber("within_goals_waiting_included", within);
-                json.WriteNumber("within_goals_once_taken", report.BothHeld / (double)report.Requests);
+                if (goals) json.WriteNumber("within_goals_once_taken", report.BothHeld / (double)report.Requests);
                 json.WriteNumber("median_first_token_seconds", first);
                 json.WriteNumber("median_token_seconds", each);
                 json.WriteNumber("mean_wait_seconds", report.MeanWait.TotalSeconds);
@@ -124,6 +131,8 @@ sealed class BenchServeResult
             json.WriteEndObject();
         }
     }
+
+    static string Percent(RouterReport report) => Text($"{100.0 * report.BothHeld / report.Requests:F1} %");
 
     static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 }

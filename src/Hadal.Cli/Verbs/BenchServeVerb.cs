@@ -12,7 +12,7 @@ namespace Hadal.Cli.Verbs;
 /// <summary><c>hadal bench serve</c>: how fast a model is served, and what each part of the way costs.</summary>
 static class BenchServeVerb
 {
-    static readonly string[] Parts = ["engine", "paging", "http", "mtp", "fast", "workers", "start"];
+    static readonly string[] Parts = ["engine", "paging", "http", "mtp", "fast", "form", "workers", "start"];
 
     public static Verb Create(Context context)
     {
@@ -94,6 +94,7 @@ sealed partial record BenchServeRun
         if (Has("http")) await HttpAsync(result);
         if (Has("mtp")) await SpeculationAsync(result);
         if (Has("fast")) await FastAsync(result);
+        if (Has("form")) Forms(result);
         if (Has("workers")) await WorkersAsync(result);
         if (Has("start")) await StartAsync(result);
         return result;
@@ -108,7 +109,9 @@ sealed partial record BenchServeRun
     }
 
     /// <summary>The rounds of one load, after one that warms up; the median of each number.</summary>
-    async Task<LoadRow> LoadAsync(IInferenceEngine engine, int streams, double temperature = 0)
+    /// <param name="temperature">0: the likeliest token.</param>
+    /// <param name="natural">Texts as the model writes them from its beginning on, instead of after random prompts.</param>
+    async Task<LoadRow> LoadAsync(IInferenceEngine engine, int streams, double temperature = 0, bool natural = false)
     {
         var rows = new List<LoadRow>();
         int vocabulary = Math.Min(engine.Model.Tokenizer.VocabularySize, 1 << 20);
@@ -116,14 +119,17 @@ sealed partial record BenchServeRun
             throw CommandError.WrongUse($"{PromptTokens} prompt tokens and {Tokens} more were asked for.", $"together at most the model's {engine.Model.MaxPositions} positions", "lower --prompt-tokens or --tokens");
         for (int round = -1; round < Rounds; round++)
         {
-            IReadOnlyList<GenerationRequest> requests = [.. ServeLoad.Requests(streams, PromptTokens, Tokens, vocabulary, (ulong)(1000 + round))
-                .Select((request, n) => request with { Sampling = new Inference.SamplingParameters(temperature, 1, (ulong)n) })];
+            IReadOnlyList<GenerationRequest> requests = [.. ServeLoad.Requests(streams, natural ? 2 : PromptTokens, Tokens, vocabulary, (ulong)(1000 + round))
+                .Select((request, n) => request with { Sampling = new Inference.SamplingParameters(temperature, 1, (ulong)n), Prompt = natural ? Beginning(engine, request.Prompt) : request.Prompt })];
             LoadMeasurement measured = await ServeLoad.RunAsync(engine, requests, Context.Cancellation);
             if (round >= 0) rows.Add(LoadRow.Of(streams, PromptTokens, Tokens, measured));
         }
 
         return LoadRow.Median(rows);
     }
+
+    static int[] Beginning(IInferenceEngine engine, ReadOnlyMemory<int> prompt) =>
+        [engine.Model.Tokenizer.TryGetId(Text.SpecialTokens.BeginOfSentence, out int begin) ? begin : prompt.Span[0], prompt.Span[1]];
 }
 
 /// <summary>One load, measured.</summary>

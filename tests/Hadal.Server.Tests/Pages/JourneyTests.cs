@@ -300,7 +300,7 @@ public sealed class JourneyTests(Chromium chromium) : IClassFixture<Chromium>, I
         string light = await GroundAsync();
         await _me.Page.GetByText("Dark", new() { Exact = true }).ClickAsync();
         string dark = await GroundAsync();
-        Assert.NotEqual(light, dark);
+        Assert.NotEqual(light, dark, StringComparer.Ordinal);
         await _me.Page.ReloadAsync();
         await Expect(_me.Page.GetByRole(AriaRole.Radio, new() { Name = "Dark" })).ToBeCheckedAsync();
         Assert.Equal(dark, await GroundAsync());

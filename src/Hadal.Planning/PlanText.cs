@@ -36,17 +36,23 @@ public static class PlanText
     public static string Write(ClusterSimulation simulation)
     {
         ArgumentNullException.ThrowIfNull(simulation);
-        TrainingPlan plan = simulation.Plan;
-        double[] heaviest = [.. simulation.Draws.Select(draw => draw.Heaviest)];
-        double gap = simulation.PipelineSeconds - plan.Timed.Makespan;
         return string.Create(CultureInfo.InvariantCulture, $"""
 
             all {simulation.Busy.Count:N0} ranks, loads drawn through the gate
-              the heaviest rank of an expert group gets {100 * (heaviest.Average() - 1):0.0} % more rows than the mean, at most {100 * (heaviest.Max() - 1):0.0} % ({heaviest.Length} micro-batches routed)
-              pipeline {Seconds(simulation.PipelineSeconds)} ({Seconds(gap)} longer than with equal loads), step {Seconds(simulation.StepSeconds)}
-              a rank computes {Seconds(simulation.Busy.Min())} to {Seconds(simulation.Busy.Max())} and waits {Seconds(simulation.MeanIdle)} on average, {Seconds(simulation.MostIdle)} at most; with equal loads {Seconds(plan.IdleSeconds)} at most
+              {string.Join("\n  ", Lines(simulation))}
 
             """).ReplaceLineEndings("\n");
+    }
+
+    /// <summary>What a simulated step showed, sentence by sentence.</summary>
+    public static IEnumerable<string> Lines(ClusterSimulation simulation)
+    {
+        ArgumentNullException.ThrowIfNull(simulation);
+        TrainingPlan plan = simulation.Plan;
+        double[] heaviest = [.. simulation.Draws.Select(draw => draw.Heaviest)];
+        yield return string.Create(CultureInfo.InvariantCulture, $"the heaviest rank of an expert group gets {100 * (heaviest.Average() - 1):0.0} % more rows than the mean, at most {100 * (heaviest.Max() - 1):0.0} % ({heaviest.Length} micro-batches routed)");
+        yield return $"pipeline {Seconds(simulation.PipelineSeconds)} ({Seconds(simulation.PipelineSeconds - plan.Timed.Makespan)} longer than with equal loads), step {Seconds(simulation.StepSeconds)}";
+        yield return $"a rank computes {Seconds(simulation.Busy.Min())} to {Seconds(simulation.Busy.Max())} and waits {Seconds(simulation.MeanIdle)} on average, {Seconds(simulation.MostIdle)} at most; with equal loads {Seconds(plan.IdleSeconds)} at most";
     }
 
     /// <summary>The plan in one line.</summary>
@@ -65,6 +71,8 @@ public static class PlanText
         yield return ("pipeline", $"{Seconds(plan.Timed.Makespan)}; a rank waits at most {Seconds(plan.IdleSeconds)}, {Percent(plan.IdleSeconds / plan.StepSeconds)} of the step (formula {ScheduleFormulas.BubbleText(plan.Schedule)}: {Seconds(formula)})");
         StepCosts costs = plan.Timed.Costs;
         yield return ("a chunk, average stage", $"F {Seconds(costs.Forward)}, b {Seconds(costs.BackwardInput)}, W {Seconds(costs.BackwardWeights)}, F&B {Seconds(costs.ForwardBackward)}, message {Seconds(costs.Communication)}");
+        yield return ("for hadal train", string.Create(CultureInfo.InvariantCulture,
+            $"--ranks {plan.Layout.DataParallel}x{plan.Layout.Pipeline}x{plan.Layout.ExpertParallel} --schedule {PipelineSchedule.Name(plan.Schedule)}, {plan.Traffic.Layout.Nodes} {(plan.Traffic.Layout.Nodes == 1 ? "node" : "nodes")} to an expert group"));
         yield return ("optimizer", Seconds(plan.OptimizerSeconds));
         yield return ("gradients and weights between copies", $"{Seconds(plan.ReductionSeconds)}{(plan.CountsReduction ? "" : ", not added: the measured step has it in its parts")}");
         if (plan.Exchange.Total > 0)

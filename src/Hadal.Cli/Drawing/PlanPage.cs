@@ -35,7 +35,8 @@ static class PlanPage
     /// <param name="plan">The plan.</param>
     /// <param name="comparison">The layouts that it was chosen from; null when it was asked for.</param>
     /// <param name="published">The published figures, when the plan is that of the report.</param>
-    public static string Write(TrainingPlan plan, PlanComparison? comparison, PublishedCheck? published)
+    /// <param name="simulation">The step with uneven loads on every rank, when it was run.</param>
+    public static string Write(TrainingPlan plan, PlanComparison? comparison, PublishedCheck? published, ClusterSimulation? simulation = null)
     {
         var page = new HtmlPage($"{plan.Work.Name} on {plan.Cluster.Name}: a planned training step");
         page.Raw(Style);
@@ -46,6 +47,12 @@ static class PlanPage
         page.Drawing(width => TimeBar(plan, width));
         page.Raw("<dl>" + string.Concat(PlanText.Figures(plan).Select(figure => $"<dt>{HtmlPage.Escape(figure.What)}</dt><dd>{HtmlPage.Escape(figure.Value)}</dd>")) + "</dl>");
         if (published is not null) Published(page, published);
+        if (simulation is not null)
+        {
+            page.Heading($"All {simulation.Busy.Count.ToString("N0", CultureInfo.InvariantCulture)} ranks, loads drawn through the gate");
+            page.Raw("<ul>" + string.Concat(PlanText.Lines(simulation).Select(text => $"<li>{HtmlPage.Escape(text)}</li>")) + "</ul>");
+        }
+
         page.Heading("Memory of each rank");
         page.Drawing(width => new MemoryDrawing(plan, width).ToSvg());
         Memory(page, plan);

@@ -30,7 +30,7 @@ static class PlanTrainVerb
         Option<bool> check = Options.Switch("--published", "Show the planner beside the published training of V3, and plan nothing else.");
         Option<bool> simulate = Options.Switch("--simulate", "Run every rank of the cluster on the simulated clock as well, with loads that the gate draws for random tokens.");
         Option<double> skew = Options.Real("--load-skew", "Of --simulate: deviation of the experts' popularity, in logits; 0 for tokens that like all experts alike.", 0, 0, 10);
-        Option<int> draws = Options.Integer("--routed", "Of --simulate: micro-batches that are routed; steps take them at random.", 8, 1, 1024);
+        Option<int> draws = Options.Integer("--routed", "Of --simulate: micro-batches that are routed; steps take them at random.", 4, 1, 1024);
         Option<bool> json = Options.Json();
         Option<string?> html = Options.Text("--html", "FILE", "Also write a page that stands alone: schedule, memory, layouts, assumptions.");
         Option<bool> force = OutputFile.Force();
@@ -78,7 +78,7 @@ static class PlanTrainVerb
                 if (simulation is not null) context.Terminal.Output.Write(PlanText.Write(simulation));
             }
 
-            if (page is not null) File.WriteAllText(page, PlanPage.Write(plan, comparison, published: null));
+            if (page is not null) File.WriteAllText(page, PlanPage.Write(plan, comparison, published: null, simulation));
             return Done(context, page);
         });
         return verb;

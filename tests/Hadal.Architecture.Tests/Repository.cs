@@ -7,7 +7,7 @@ static class Repository
 {
     static readonly HashSet<string> BinaryExtensions = new(StringComparer.OrdinalIgnoreCase)
     {
-        ".safetensors", ".png", ".br", ".xz", ".gz", ".bin", ".ico", ".gguf", ".zip", ".woff2",
+        ".safetensors", ".png", ".br", ".xz", ".gz", ".bin", ".ico", ".gguf", ".zip",
     };
 
     /// <summary>The folder that holds Hadal.slnx, found upwards from the test binaries.</summary>

@@ -2,6 +2,7 @@ using System.Security.Claims;
 using Hadal.Server.Accounts;
 using Hadal.Server.Conversations;
 using Hadal.Server.Database;
+using Hadal.Server.Web.Text;
 using Microsoft.AspNetCore.Authentication;
 using Microsoft.AspNetCore.Authentication.Cookies;
 using Microsoft.AspNetCore.Builder;
@@ -74,6 +75,7 @@ public static class ChatApplication
         RouteGroupBuilder app = group.MapGroup("/app").AddEndpointFilter<AppErrorFilter>().AddEndpointFilter<AntiforgeryFilter>();
         AccountEndpoints.Map(app);
         ConversationEndpoints.Map(app);
+        RenderEndpoints.Map(app);
         KeyEndpoints.Map(app);
         OperatorEndpoints.Map(app);
     }

@@ -55,7 +55,6 @@ static class PageEndpoints
         ".svg" => "image/svg+xml",
         ".webmanifest" => "application/manifest+json",
         ".png" => "image/png",
-        ".woff2" => "font/woff2",
         _ => "application/octet-stream",
     };
 

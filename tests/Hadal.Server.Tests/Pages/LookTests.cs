@@ -83,8 +83,8 @@ public sealed class LookTests(Chromium chromium) : IClassFixture<Chromium>
         await me.DeepThink.ClickAsync();
         await me.SayAsync("How does a mixture of experts choose its experts? Show the formula.");
         await me.AnsweredAsync(2);
-        await Expect(me.Page.Locator(".formula.display .katex")).ToBeVisibleAsync();
-        await Expect(me.Page.Locator(".hljs-keyword").First).ToBeVisibleAsync();
+        await Expect(me.Page.Locator(".formula.display math")).ToBeVisibleAsync();
+        await Expect(me.Page.Locator(".code-keyword").First).ToBeVisibleAsync();
         await me.Page.Locator(".scroller").First.EvaluateAsync("element => { element.scrollTop = 0; }");
         await me.Answers.Nth(1).Locator("summary").ClickAsync();
         await LookAsync("answer");

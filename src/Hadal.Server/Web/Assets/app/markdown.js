@@ -1,107 +1,136 @@
-// A model's Markdown as elements. The parser only makes tokens; what becomes of each kind is decided here, text always as text nodes. Markup in the text stays text,
-// pictures from elsewhere become links, and links lead to the web and to mail alone.
-import { Marked } from "../vendor/marked/marked.esm.js";
-import { copyText, h, icon, iconButton } from "./dom.js";
+// A model's text as elements. The server reads the Markdown and answers with a tree of names; here each name of a short list becomes an element, made one by one. Texts are text nodes, links
+// lead to the web and to mail alone, and a name that is not on the list becomes nothing.
+import { copyText, h, icon } from "./dom.js";
 import { toast } from "./notices.js";
 import { highlight, nameOf } from "./highlight.js";
-import { formula } from "./formula.js";
+import { read } from "./render.js";
 
-const marked = new Marked({ gfm: true, breaks: true });
+const PAUSE = 150; // between readings of a text that grows
+const MATH = "http://www.w3.org/1998/Math/MathML";
+const plain = new Set(["p", "strong", "em", "del", "code", "br", "hr", "blockquote", "ul", "tr", "span"]);
+const mathNames = new Set(["math", "mrow", "mi", "mn", "mo", "mtext", "mspace", "msup", "msub", "msubsup", "munder", "mover", "munderover", "mfrac", "msqrt", "mroot", "mtable", "mtr", "mtd", "mstyle"]);
+const mathAttributes = new Set(["display", "stretchy", "mathvariant", "displaystyle", "accent", "width", "linethickness"]);
 
-marked.use({
-  extensions: [
-    {
-      name: "formulaBlock",
-      level: "block",
-      start: source => source.match(/(?:^|\n) {0,3}(?:\$\$|\\\[)/)?.index,
-      tokenizer: source => {
-        const match = /^ {0,3}(?:\$\$([\s\S]+?)\$\$|\\\[([\s\S]+?)\\\])[ \t]*(?:\n+|$)/.exec(source);
-        return match ? { type: "formulaBlock", raw: match[0], text: (match[1] ?? match[2]).trim() } : undefined;
-      },
-    },
-    {
-      name: "formula",
-      level: "inline",
-      start: source => source.match(/\$|\\[([]/)?.index,
-      tokenizer: source => {
-        // A dollar sign opens a formula when nothing like a price is meant: no space inside it at either end, no digit behind it.
-        const match = /^(?:\$\$((?:[^$\\]|\\[\s\S])+?)\$\$|\$(?![\s$])((?:[^$\\\n]|\\.)*?[^\s$\\])\$(?!\d)|\\\(([\s\S]+?)\\\)|\\\[([\s\S]+?)\\\])/.exec(source);
-        if (!match) return undefined;
-        return { type: "formula", raw: match[0], text: (match[1] ?? match[2] ?? match[3] ?? match[4]).trim(), display: match[1] !== undefined || match[4] !== undefined };
-      },
-    },
-  ],
-});
-
-/** Shows a text that may still grow: only the blocks that changed are made again. */
+/** Shows a text that may still grow. `changed` is called whenever what is shown has changed. */
 export class MarkdownView {
   #blocks = [];
+  #wanted = "";
+  #shown = "";
+  #whole = true; // whether what is shown was read as a whole, as far as that is wanted
+  #hasEnded = false;
+  #isReading = false;
 
-  constructor(name) {
+  constructor(name, changed) {
     this.element = h("div", { class: `markdown ${name ?? ""}` });
+    this.changed = changed ?? (() => {});
   }
 
-  update(text) {
-    let tokens;
+  /** With `ended`, the text is read once more as a whole: an end can give meaning to a beginning. */
+  update(text, ended = false) {
+    if (text === this.#wanted && (this.#hasEnded || !ended)) return;
+    this.#wanted = text;
+    this.#hasEnded = ended;
+    this.#whole = !ended;
+    if (text === "" || !text.startsWith(this.#shown)) {
+      this.#blocks = [];
+      this.#shown = "";
+      this.element.replaceChildren();
+      if (text === "") return;
+    }
+
+    if (this.#blocks.length === 0) this.#showPlainly();
+    if (!this.#isReading) this.#read();
+  }
+
+  async #read() {
+    this.#isReading = true;
     try {
-      tokens = marked.lexer(text).filter(token => token.type !== "space" && token.type !== "def");
+      while (this.#shown !== this.#wanted || !this.#whole) {
+        const text = this.#wanted, whole = !this.#whole;
+
+        // Every block but the last is as it will be.
+        const kept = whole ? 0 : Math.max(0, this.#blocks.length - 1), from = kept > 0 ? this.#blocks[kept].start : 0;
+        const fresh = await read(text.slice(from));
+        if (!this.#wanted.startsWith(text)) continue;
+        this.#apply(kept, fresh.map(({ start, node }) => ({ start: start + from, node })));
+        this.#shown = text;
+        if (whole) this.#whole = true;
+        this.changed();
+        if (this.#wanted !== text) await new Promise(resolve => setTimeout(resolve, PAUSE));
+      }
     } catch {
-      tokens = [{ type: "paragraph", raw: text, tokens: [{ type: "text", raw: text, text, escaped: true }] }];
+      if (this.#shown !== this.#wanted) this.#showPlainly();
+      this.#whole = true;
+    } finally {
+      this.#isReading = false;
     }
+  }
 
-    let same = 0;
-    while (same < tokens.length && same < this.#blocks.length && this.#blocks[same].raw === tokens[same].raw) same++;
-    for (const block of this.#blocks.splice(same)) block.node.remove();
-    for (const token of tokens.slice(same)) {
+  // Until the server has answered, or if it does not.
+  #showPlainly() {
+    this.#blocks = [];
+    this.#shown = "";
+    this.element.replaceChildren(h("p", { class: "plain" }, this.#wanted));
+    this.changed();
+  }
+
+  #apply(kept, fresh) {
+    if (this.#blocks.length === 0) this.element.replaceChildren();
+    let level = kept > 0 ? this.#blocks[kept - 1].level : 1;
+    fresh.forEach(({ start, node }, place) => {
       // Headings of a message begin below the page's own and go down one level at a time, whatever the model skips.
-      let level = this.#blocks.at(-1)?.level ?? 1;
-      if (token.type === "heading") level = Math.min(token.depth + 1, level + 1, 6);
-      const node = block(token, level);
-      this.#blocks.push({ raw: token.raw, node, level });
-      this.element.append(node);
-    }
+      if (node[0] === "h") level = Math.min(node[1].depth + 1, level + 1, 6);
+      const key = JSON.stringify(node) + level, before = this.#blocks[kept + place];
+      if (before?.key === key) {
+        before.start = start;
+        return;
+      }
+
+      const element = make(node, level) ?? document.createTextNode("");
+      if (before) before.element.replaceWith(element);
+      else this.element.append(element);
+      this.#blocks[kept + place] = { start, key, level, element };
+    });
+    for (const gone of this.#blocks.splice(kept + fresh.length)) gone.element.remove();
   }
 }
 
-function block(token, level) {
-  switch (token.type) {
-    case "heading": return level ? h(`h${level}`, { class: `depth-${token.depth}` }, inlines(token.tokens)) : h("p", { class: `depth-${token.depth}` }, inlines(token.tokens));
-    case "paragraph": return h("p", null, inlines(token.tokens));
-    case "blockquote": return h("blockquote", null, token.tokens.filter(inner => inner.type !== "space").map(inner => block(inner)));
-    case "list": return list(token);
-    case "hr": return h("hr");
-    case "code": return code(token.text, token.lang ?? "");
-    case "table": return table(token);
-    case "formulaBlock": return formula(token.text, true);
-    case "html": return h("p", null, token.raw.trim());
-    case "text": return token.tokens ? h("p", null, inlines(token.tokens)) : h("p", null, decode(token.text));
-    case "space":
-    case "def": return document.createTextNode("");
-    default: return h("p", null, token.raw);
+function make(node, level) {
+  if (typeof node === "string") return document.createTextNode(node);
+  if (!Array.isArray(node)) return null;
+  const [name, ...rest] = node;
+  const has = rest.length > 0 && typeof rest[0] === "object" && !Array.isArray(rest[0]) ? rest.shift() : {};
+  const inside = () => rest.map(child => make(child));
+  switch (name) {
+    case "h": return h(level ? `h${level}` : "p", { class: `depth-${Number(has.depth)}` }, inside());
+    case "pre": return code(String(rest[0] ?? ""), String(has.language ?? ""));
+    case "a": return link(String(has.href ?? ""), inside());
+    case "ol": return h("ol", { start: Number.isInteger(has.start) ? has.start : null }, inside());
+    case "li": return item(has.task, inside());
+    case "table": return table(rest);
+    case "th": return h("th", { scope: "col", class: align(has) }, inside());
+    case "td": return h("td", { class: align(has) }, inside());
+    case "formula": return formula(rest[0], String(has.source ?? ""), has.display === true);
+    default: return plain.has(name) ? h(name, null, inside()) : null;
   }
 }
 
-function list(token) {
-  const items = token.items.map(item => {
-    // Tight items hold their text without a paragraph around it.
-    const inside = item.tokens.filter(inner => inner.type !== "space" && inner.type !== "checkbox").map(inner => inner.type === "text" && !item.loose ? inlines(inner.tokens ?? [inner]) : block(inner));
-    if (!item.task) return h("li", null, inside);
-    return h("li", { class: "task" }, h("span", { class: item.checked ? "box done" : "box", role: "img", "aria-label": item.checked ? "done" : "to do" }), h("div", null, inside));
-  });
-  return token.ordered ? h("ol", { start: token.start === 1 || token.start === "" ? null : token.start }, items) : h("ul", null, items);
+function align(has) {
+  return has.align === "right" || has.align === "center" ? `align-${has.align}` : null;
 }
 
-function table(token) {
-  const cell = (name, of, column) => h(name, { class: token.align[column] ? `align-${token.align[column]}` : null, scope: name === "th" ? "col" : null }, inlines(of.tokens));
-  return h("div", { class: "table", tabindex: 0, role: "region", "aria-label": "Table" }, h("table", null,
-    h("thead", null, h("tr", null, token.header.map((of, column) => cell("th", of, column)))),
-    h("tbody", null, token.rows.map(row => h("tr", null, row.map((of, column) => cell("td", of, column)))))));
+function item(task, inside) {
+  if (!task) return h("li", null, inside);
+  return h("li", { class: "task" }, h("span", { class: task === "done" ? "box done" : "box", role: "img", "aria-label": task === "done" ? "done" : "to do" }), h("div", null, inside));
+}
+
+function table(rows) {
+  const head = rows.filter(row => row[1]?.[0] === "th"), body = rows.filter(row => row[1]?.[0] !== "th");
+  return h("div", { class: "table", tabindex: 0, role: "region", "aria-label": "Table" }, h("table", null, h("thead", null, head.map(row => make(row))), h("tbody", null, body.map(row => make(row)))));
 }
 
 function code(text, language) {
   const name = nameOf(language);
-  const inside = h("code", null, text);
-  highlight(inside, text, language);
   const button = h("button", { type: "button", class: "quiet small", onclick: async () => {
     try {
       await copyText(text);
@@ -111,32 +140,11 @@ function code(text, language) {
       toast(error.message, { error: true });
     }
   } }, icon("copy"), "Copy");
-  return h("figure", { class: "code" }, h("figcaption", null, h("span", null, name), button), h("pre", { tabindex: 0, "aria-label": `Code: ${name}` }, inside));
-}
-
-function inlines(tokens) {
-  return (tokens ?? []).map(inline);
-}
-
-function inline(token) {
-  switch (token.type) {
-    case "strong": return h("strong", null, inlines(token.tokens));
-    case "em": return h("em", null, inlines(token.tokens));
-    case "del": return h("del", null, inlines(token.tokens));
-    case "codespan": return h("code", null, token.text);
-    case "br": return h("br");
-    case "formula": return formula(token.text, token.display);
-    case "link": return link(token.href, inlines(token.tokens));
-    case "image": return link(token.href, [`Picture: ${decode(token.text) || token.href}`]);
-    case "html": return document.createTextNode(token.raw);
-    case "escape": return document.createTextNode(token.text);
-    case "text": return token.tokens ? h("span", null, inlines(token.tokens)) : document.createTextNode(decode(token.text));
-    default: return document.createTextNode(token.raw);
-  }
+  return h("figure", { class: "code" }, h("figcaption", null, h("span", null, name), button), h("pre", { tabindex: 0, "aria-label": `Code: ${name}` }, h("code", null, highlight(text, language))));
 }
 
 /** Only addresses that lead to the web or to mail become links; anything else stays visible as what it is. */
-export function isSafe(href) {
+function isSafe(href) {
   try {
     return ["http:", "https:", "mailto:"].includes(new URL(href).protocol);
   } catch {
@@ -149,15 +157,30 @@ function link(href, inside) {
   return h("a", { href, title: href, target: "_blank", rel: "noopener noreferrer nofollow" }, inside);
 }
 
-const entities = { amp: "&", lt: "<", gt: ">", quot: "\"", apos: "'", nbsp: "\u00a0", copy: "©", reg: "®", trade: "™", hellip: "…", mdash: "—", ndash: "–", times: "×", divide: "÷",
-  plusmn: "±", deg: "°", micro: "µ", middot: "·", bull: "•", laquo: "«", raquo: "»", lsquo: "‘", rsquo: "’", ldquo: "“", rdquo: "”", larr: "←", rarr: "→", uarr: "↑", darr: "↓",
-  euro: "€", pound: "£", sect: "§", para: "¶", alpha: "α", beta: "β", gamma: "γ", delta: "δ", lambda: "λ", mu: "μ", pi: "π", sigma: "σ", theta: "θ", omega: "ω", infin: "∞", ne: "≠",
-  le: "≤", ge: "≥", asymp: "≈", sum: "∑", prod: "∏", radic: "√", int: "∫", part: "∂", isin: "∈", empty: "∅" };
+function formula(tree, source, display) {
+  const math = tree ? makeMath(tree) : null;
+  const attributes = display ? { class: "formula display", tabindex: 0, role: "group", "aria-label": "Formula" } : { class: "formula" };
+  if (!math) return h(display ? "div" : "span", { ...attributes, class: `${attributes.class} raw` }, source);
+  math.setAttribute("alttext", source);
+  return h("span", attributes, math);
+}
 
-function decode(text) {
-  return text.replace(/&(?:#(\d{1,7})|#x([0-9a-f]{1,6})|([a-z]{2,8}));/gi, (whole, decimal, hexadecimal, name) => {
-    if (name !== undefined) return Object.hasOwn(entities, name) ? entities[name] : whole;
-    const point = decimal !== undefined ? Number(decimal) : parseInt(hexadecimal, 16);
-    return point > 0 && point <= 0x10ffff && (point < 0xd800 || point > 0xdfff) ? String.fromCodePoint(point) : "\ufffd";
-  });
+function makeMath(node) {
+  if (typeof node === "string") return document.createTextNode(node);
+  const [name, ...rest] = node;
+  if (!mathNames.has(name)) return null;
+  const element = document.createElementNS(MATH, name);
+  if (rest.length > 0 && !Array.isArray(rest[0]) && typeof rest[0] === "object") {
+    for (const [key, value] of Object.entries(rest.shift())) {
+      if (mathAttributes.has(key)) element.setAttribute(key, String(value));
+      else if (key === "kind") element.setAttribute("class", String(value));
+    }
+  }
+
+  for (const child of rest) {
+    const made = makeMath(child);
+    if (made) element.append(made);
+  }
+
+  return element;
 }

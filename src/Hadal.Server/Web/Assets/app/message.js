@@ -114,10 +114,10 @@ export class Answer {
     this.actions = actions;
     this.status = h("p", { class: "waiting" });
     this.summary = h("span");
-    this.thoughtView = new MarkdownView("thought-text");
+    this.thoughtView = new MarkdownView("thought-text", actions.grew);
     this.thought = h("details", { class: "thought" }, h("summary", null, icon("think"), this.summary, icon("fold")), this.thoughtView.element);
     this.thought.firstChild.addEventListener("click", () => { this.isChosen = true; });
-    this.view = new MarkdownView();
+    this.view = new MarkdownView("", actions.grew);
     this.ending = h("div", { class: "ending" });
     this.tools = h("div", { class: "tools" });
     this.element = h("article", { class: "message answer", "aria-label": "Hadal" }, this.thought, this.status, this.view.element, this.ending, this.tools);
@@ -246,8 +246,8 @@ export class Answer {
     this.thought.hidden = this.#thought === "";
     this.summary.textContent = `Thought for ${seconds(message.reasoningMilliseconds ?? 0)}`;
     if (!wasRunning || (message.text !== "" && !this.isChosen)) this.thought.open = false;
-    this.thoughtView.update(this.#thought);
-    this.view.update(this.#text);
+    this.thoughtView.update(this.#thought, true);
+    this.view.update(this.#text, true);
     this.#wait("");
     replace(this.ending);
     if (message.isTrimmed) this.ending.append(h("p", { class: "small" }, "The beginning of this conversation no longer fits into what the model can read and was left out."));

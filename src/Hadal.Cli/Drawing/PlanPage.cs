@@ -25,7 +25,7 @@ static class PlanPage
         dl{display:grid;grid-template-columns:minmax(9em,max-content) 1fr;gap:5px 18px;margin:0;font-size:.92rem}
         dt{color:var(--faint)}dd{margin:0}
         ul{padding-left:1.2em;max-width:80ch}li{margin:.25em 0}
-        @media (max-width:700px){dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:8px}.cards{grid-template-columns:1fr 1fr}}
+        @media (max-width:700px){td .meter{display:none}dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:8px}.cards{grid-template-columns:1fr 1fr}}
         </style>
         """;
 

@@ -9,8 +9,8 @@ public static class MpiRanks
 {
     static int _runs;
 
-    /// <summary>True when a launcher of Open MPI started this process.</summary>
-    public static bool IsLaunched => Environment.GetEnvironmentVariable("OMPI_COMM_WORLD_SIZE") is not null;
+    /// <summary>Processes that a launcher of Open MPI started; 1 without a launcher.</summary>
+    public static int LaunchedSize => int.TryParse(Environment.GetEnvironmentVariable("OMPI_COMM_WORLD_SIZE"), out int size) ? size : 1;
 
     /// <summary>Rank of this process as its launcher says, before anything is loaded; 0 without a launcher.</summary>
     public static int LaunchedRank => int.TryParse(Environment.GetEnvironmentVariable("OMPI_COMM_WORLD_RANK"), out int rank) ? rank : 0;

@@ -1,4 +1,5 @@
 using Hadal.Model;
+using Hadal.Numerics;
 using Hadal.Parallel.Experts;
 using Hadal.Parallel.Ranks;
 using Hadal.Parallel.Schedules;
@@ -93,7 +94,8 @@ public sealed record VirtualStep
         readonly ChunkContext _chunk;
         readonly ExpertRows _movement = new();
         readonly Tensor _logits, _scores, _weights, _x, _rows, _rowWeights, _y;
-        readonly Random _random;
+        readonly CounterRandom _random;
+        ulong _drawn;
 
         internal Router(VirtualStep step, ProcessGroup group, int rank)
         {
@@ -111,7 +113,7 @@ public sealed record VirtualStep
             _rows = _arena.Allocate(DType.F32, _movement.Capacity, step.Hidden);
             _rowWeights = _arena.Allocate(DType.F32, _movement.Capacity);
             _y = _arena.Allocate(DType.F32, step.Tokens, step.Hidden);
-            _random = new Random(rank);
+            _random = new CounterRandom(0, RandomPurpose.Simulation, (uint)rank);
         }
 
         internal ExchangeTraffic Traffic => _exchange.Traffic;
@@ -121,7 +123,8 @@ public sealed record VirtualStep
 
         internal void Go()
         {
-            foreach (ref float logit in _logits.AsSpan<float>()) logit = (float)((_random.NextDouble() * 8) - 4);
+            _random.FillUniform(_logits.AsSpan<float>(), -4, 4, _drawn);
+            _drawn += (ulong)_logits.Length;
             _backend.Operations.Routing.Gate(_logits, default, _step.Gate!.Value, _scores, _movement.Experts, _weights);
             int perNode = _step.Gate.Value.Experts / _step.Layout.Nodes;
             for (int t = 0; t < _step.Tokens; t++)

@@ -33,6 +33,23 @@ sealed unsafe class NcclGroup : ProcessGroup
         _communicator = library.Begin(*(NcclId*)memory.Address, control.Rank, control.Size);
         _stream = context.CreateStream();
         _done = new CudaEvent(timed: false);
+        Connect();
+    }
+
+    // NCCL connects two ranks when they first talk, and then both must name the same directions: where one first only sends and the other sends and receives, they would
+    // wait for ever. So everyone talks to everyone once.
+    void Connect()
+    {
+        using var memory = new HostMemory(2L * Size);
+        var batch = new Transfer[2 * (Size - 1)];
+        for (int i = 1, at = 0; i < Size; i++)
+        {
+            int peer = (Rank + i) % Size;
+            batch[at++] = new(IsSend: true, peer, memory.Address + peer, 1);
+            batch[at++] = new(IsSend: false, peer, memory.Address + Size + peer, 1);
+        }
+
+        Run(batch);
     }
 
     public override string Transport => $"NCCL {_library.Version()}";

@@ -32,8 +32,16 @@ public sealed class BenchRanksVerbTests
     {
         using var scratch = new Scratch();
         File.WriteAllText(scratch["run.json"], "{ \"output\": \"model\" }");
-        Outcome outcome = HadalProcess.Run("train", scratch["run.json"], "--ranks", "1x3x1", "--schedule", "dualpipe");
+        Outcome outcome = HadalProcess.Run("train", scratch["run.json"], "--ranks", "3x1x1", "--schedule", "dualpipe");
         Assert.Equal(1, outcome.Code);
         Assert.Contains("expected an even number", outcome.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Without_GPUs_the_transport_says_what_is_missing()
+    {
+        Outcome outcome = HadalProcess.Run("bench", "ranks", "--transport", "nccl", "--to", "1KiB", "--repeats", "1");
+        if (outcome.Code == 0) Assert.Contains("all-gather", outcome.Output, StringComparison.Ordinal); // two GPUs and NCCL are there
+        else Assert.True(outcome.Error.Contains("The transport nccl needs", StringComparison.Ordinal) || outcome.Error.Contains("NCCL was not found", StringComparison.Ordinal), outcome.ToString());
     }
 }

@@ -35,7 +35,7 @@ public sealed class MpiTests
 
     [Theory]
     [InlineData("4", "1f1b", "fp32")]
-    [InlineData("1x2x2", "dualpipe", "fp8")]
+    [InlineData("2x2x1", "dualpipe", "fp8")]
     public void Four_processes_train_the_bits_of_one(string layout, string schedule, string recipe)
     {
         using var scratch = new Scratch();
@@ -73,7 +73,7 @@ public sealed class MpiTests
     {
         using var scratch = new Scratch();
         File.WriteAllText(scratch["run.json"], Run(100_000));
-        using Process launcher = HadalProcess.Start(Launcher(scratch), Launch(4, "train", scratch["run.json"], "--ranks", "2x2x1", "--schedule", "dualpipe", "--transport", "mpi"));
+        using Process launcher = HadalProcess.Start(Launcher(scratch), Launch(4, "train", scratch["run.json"], "--ranks", "2x1x2", "--schedule", "dualpipe", "--transport", "mpi"));
         launcher.StandardInput.Close();
         var error = new StringBuilder();
         Task<string> output = launcher.StandardOutput.ReadToEndAsync();

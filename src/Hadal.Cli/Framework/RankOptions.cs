@@ -9,7 +9,7 @@ static class RankOptions
 {
     /// <summary>The layout of a run.</summary>
     /// <param name="parallel">What the file says.</param>
-    /// <param name="ranks"><c>N</c> or <c>DxPxE</c>; null for the file's.</param>
+    /// <param name="ranks"><c>N</c> or <c>PPxEPxDP</c>, as the planner writes it; null for the file's.</param>
     /// <param name="schedule">Name of a schedule; null for the file's.</param>
     /// <param name="transport">Name of a transport; null for the file's.</param>
     public static ParallelConfiguration Apply(ParallelConfiguration parallel, string? ranks, string? schedule, string? transport)
@@ -18,8 +18,8 @@ static class RankOptions
         {
             string[] words = ranks.Split('x', 'X');
             int[] numbers = [.. words.Select(word => int.TryParse(word, NumberStyles.None, CultureInfo.InvariantCulture, out int number) && number > 0 ? number : 0)];
-            if (numbers.Length is not (1 or 3) || numbers.Contains(0)) throw CommandError.WrongUse($"--ranks was given \"{ranks}\".", "a number of data ranks, or data x pipeline x expert ranks such as 2x4x2");
-            parallel = parallel with { Data = numbers[0], Pipeline = numbers.Length > 1 ? numbers[1] : 1, Expert = numbers.Length > 1 ? numbers[2] : 1, Nodes = 1 };
+            if (numbers.Length is not (1 or 3) || numbers.Contains(0)) throw CommandError.WrongUse($"--ranks was given \"{ranks}\".", "PPxEPxDP such as 4x2x2 (ranks of a pipeline, ranks that share the experts, copies of every expert), or a number of copies");
+            parallel = parallel with { Pipeline = numbers.Length > 1 ? numbers[0] : 1, Expert = numbers.Length > 1 ? numbers[1] : 1, Data = numbers[^1], Nodes = 1 };
         }
 
         if (schedule is not null) parallel = parallel with { Schedule = Enum.GetValues<ScheduleKind>().Single(kind => string.Equals(PipelineSchedule.Name(kind), schedule, StringComparison.Ordinal)) };

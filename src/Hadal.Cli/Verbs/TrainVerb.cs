@@ -19,7 +19,7 @@ static class TrainVerb
         Option<string?> recipe = Options.Text("--recipe", "NAME", "Precision, instead of the one in the file: fp32, bf16, fp8, another recipe's name, or a .json file that defines one.");
         Option<string?> from = Options.Text("--from", "DIR", "Begin from the weights, config.json and tokenizer.json of a public checkpoint, FP8 blocks included, instead of fresh weights.");
         Option<string> format = Options.Choice("--checkpoint-format", "What the model's public files hold, instead of what the file says: f32, bf16, fp8 as the published V3 (weight_scale_inv), or fp8-ue8m0 with power-of-two scales.", "same", "f32", "bf16", "fp8", "fp8-ue8m0");
-        Option<string?> ranks = Options.Text("--ranks", "LAYOUT", "Ranks that share the work: N, or data x pipeline x expert, such as 2x4x2. The result is the same bits. See docs/parallel.md.");
+        Option<string?> ranks = Options.Text("--ranks", "PPxEPxDP", "Ranks that share the work: of a pipeline, that share experts, copies of every expert, such as 4x2x2; or N copies. The result is the same bits. See docs/parallel.md.");
         Option<string?> schedule = Options.OptionalChoice("--schedule", "Schedule of the pipeline's ranks.", [.. Enum.GetValues<ScheduleKind>().Select(PipelineSchedule.Name)]);
         Option<string?> transport = Options.OptionalChoice("--transport", "What carries messages between ranks: threads of this process, or processes that mpirun started.", [.. RankTransports.Names]);
         (Option<bool> record, Option<int?> interval) = RecordOptions.Create();
@@ -28,7 +28,7 @@ static class TrainVerb
         Option<string> backend = Options.Backend();
         var verb = new Verb("train", "Trains a model as a run.json says. Started again after Ctrl-C, a crash or a power cut it goes on from the last checkpoint, with the same bits as if nothing had happened.",
             "hadal train --example > run.json", "hadal train run.json", "hadal train run.json --output models/second --recipe fp8 --record",
-            "hadal train run.json --from models/base --recipe fp8 --checkpoint-format fp8", "mpirun -n 4 hadal train run.json --ranks 2x2x1 --schedule dualpipe --transport mpi")
+            "hadal train run.json --from models/base --recipe fp8 --checkpoint-format fp8", "mpirun -n 4 hadal train run.json --ranks 2x1x2 --schedule dualpipe --transport mpi")
         {
             file, output, recipe, from, format, ranks, schedule, transport, record, interval, example, json, backend,
         };

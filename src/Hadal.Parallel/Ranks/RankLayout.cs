@@ -77,8 +77,8 @@ public sealed record RankLayout(int Data, int Pipeline, int Expert, int Nodes, S
         return PipelineSchedule.Refusal(Schedule, Pipeline, Scheduled(1));
     }
 
-    /// <summary>For people: <c>2 data x 4 pipeline (DualPipe) x 8 expert</c>.</summary>
-    public override string ToString() => $"{Data} data x {Pipeline} pipeline ({PipelineSchedule.Title(Schedule)}) x {Expert} expert{(Nodes > 1 ? $" on {Nodes} nodes" : "")}";
+    /// <summary>For people: <c>4 pipeline (DualPipe) x 8 expert x 2 data</c>.</summary>
+    public override string ToString() => $"{Pipeline} pipeline ({PipelineSchedule.Title(Schedule)}) x {Expert} expert{(Nodes > 1 ? $" on {Nodes} nodes" : "")} x {Data} data";
 
     int PerStream(int microBatches) => (microBatches + Streams - 1) / Streams;
 }

@@ -78,7 +78,7 @@ sealed class RankTrainingStep : IDisposable
         StepPlan plan = PlanOf(microBatches);
         bool mtp = _model.Mtp.Count > 0 && settings.MtpLambda != 0;
         double weight = 1.0 / Math.Max(Targets(microBatches, firstMicroBatch), 1);
-        var weights = new LossWeights(weight, settings.MtpLambda, _run.BalanceAlpha, 1.0 / (microBatches * _run.Batch.Rows));
+        var weights = new LossWeights(_run.LossScale * weight, settings.MtpLambda, _run.BalanceAlpha, _run.LossScale / (microBatches * _run.Batch.Rows));
 
         _executor.Use(plan.Schedule);
         _step.Begin(plan, weight);
@@ -91,7 +91,9 @@ sealed class RankTrainingStep : IDisposable
         for (int m = 0; m < microBatches; m++)
         {
             loss += _step.Loss(m, 0);
-            for (int k = 1; mtp && k <= _model.Mtp.Count; k++) mtpLoss += _step.Loss(m, k);
+            double ofModules = 0;
+            for (int k = 1; mtp && k <= _model.Mtp.Count; k++) ofModules += _step.Loss(m, k);
+            mtpLoss += ofModules;
             if (bad < 0 && !double.IsFinite(loss)) bad = m;
         }
 
@@ -101,7 +103,7 @@ sealed class RankTrainingStep : IDisposable
             return Result(double.NaN, double.NaN);
         }
 
-        Update.Reduce(plan, _step);
+        Update.Reduce(plan, _step, 1 / _run.LossScale);
         double norm = Update.Norm(plan);
         if (!double.IsFinite(norm))
         {

@@ -41,8 +41,8 @@ sealed class ShardedUpdate : IDisposable
     /// <summary>Elements of all shards of this rank.</summary>
     internal int OwnLength => OwnRanges.Sum(range => range.Length);
 
-    /// <summary>Each owner gets and adds the gradients of its shard.</summary>
-    internal void Reduce(StepPlan plan, RankPipelineStep step)
+    /// <summary>Each owner gets and adds the gradients of its shard, and multiplies the sum by a factor.</summary>
+    internal void Reduce(StepPlan plan, RankPipelineStep step, double factor)
     {
         _batch.Clear();
         for (int g = 0; g < _holder.Length; g++)
@@ -77,6 +77,8 @@ sealed class ShardedUpdate : IDisposable
             if (_holder[g] < 0 || _shards.Groups[g].Shards[_holder[g]].Length == 0) continue;
             foreach ((int first, int second) in plan.Joins[g])
                 _backend.Operations.Elementwise.Add(_rooms[g].Select(first), _rooms[g].Select(second), _rooms[g].Select(first));
+            Tensor sum = _rooms[g].Select(plan.Result[g]);
+            if (factor != 1) _backend.Operations.Elementwise.Scale(sum, factor, sum);
         }
     }
 

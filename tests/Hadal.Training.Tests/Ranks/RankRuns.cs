@@ -21,7 +21,7 @@ static class RankRuns
             Batch = new BatchConfiguration { Rows = 1, MicroBatches = 7, FirstMicroBatches = 3, RampUntil = 0.6 },
             Ema = new EmaConfiguration { Decay = 0.9, Every = 2 },
             BiasSpeed = new Hadal.Training.Optimization.StepSchedule(0.01, 0.01, 1),
-            Recipe = recipe, Threads = 1, Output = folder.File("model"),
+            Recipe = recipe, LossScale = recipe is "fp8" ? 4096 : 1, Threads = 1, Output = folder.File("model"),
         };
     }
 

@@ -82,13 +82,13 @@ public sealed class StepTests
     public void A_step_on_ranks_allocates_nothing_after_warm_up()
     {
         using var folder = new TemporaryFolder();
-        RunConfiguration run = Ranks.RankRuns.Configuration(folder, 40, "fp8") with
+        RunConfiguration run = Ranks.RankRuns.Configuration(folder, 150, "fp8") with
         {
             Batch = new BatchConfiguration { Rows = 1, MicroBatches = 8 }, Parallel = Ranks.RankRuns.Layout(1, 2, 2, schedule: Hadal.Parallel.Schedules.ScheduleKind.DualPipe),
         };
         var allocations = new Allocations();
         TrainingRun.OnRanks(run, TinyRuns.Prepare(run), Ranks.RankRuns.Backend, allocations, TestContext.Current.CancellationToken);
-        Assert.Equal(40 - Warm, allocations.Steps.Count);
+        Assert.Equal(150 - Warm, allocations.Steps.Count);
         Assert.Equal(0, allocations.Steps.Select(step => step.Thread).Order().ElementAt(allocations.Steps.Count / 2));
     }
 

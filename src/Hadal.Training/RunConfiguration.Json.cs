@@ -204,7 +204,6 @@ public sealed partial record RunConfiguration
         if (Checkpoint.Scales == ScaleKind.PowerOfTwo && Checkpoint.Format != WeightFormat.Fp8)
             Throw.Configuration("checkpoint.scale_format", "ue8m0", "float, or checkpoint.format fp8: only fp8 files have scales");
         if (Model.From is not null && Model.ConfigFile is null) Throw.Configuration("model.from", $"'{Model.From}' with a preset", "no preset: the model is the checkpoint's");
-        if (Parallel.Layout.Ranks > 1 && LossScale != 1) Throw.Configuration("loss_scale", FormattableString.Invariant($"{LossScale} with {Parallel.Layout.Ranks} ranks"), "1: losses are scaled on one rank only");
         if (!double.IsPow2(LossScale)) Throw.Configuration("loss_scale", FormattableString.Invariant($"{LossScale}"), "a power of two: then scaling rounds nothing");
         if (Parallel.Layout.Refusal(experts: null) is { } reason) Throw.Configuration("parallel", Parallel.Layout.ToString(), $"another layout: {reason}");
         if (Parallel.Layout.Ranks > 1 && Recording.Every > 0) Throw.Configuration("recording.every", $"{Recording.Every} with {Parallel.Layout.Ranks} ranks", "0: the flight recorder sees one rank only");

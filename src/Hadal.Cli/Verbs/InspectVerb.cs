@@ -22,6 +22,7 @@ static class InspectVerb
             Config(context),
             Tensors(context),
             InspectMemoryVerb.Create(context),
+            InspectExpertsVerb.Create(context),
             InspectRecipeVerb.Create(context),
             InspectRecordVerb.Create(context),
             InspectDivergeVerb.Create(context),

@@ -29,7 +29,7 @@ public sealed record PlacementPolicy
 /// <summary>What a step costs, as far as it hangs on balance; measured by whoever runs the steps, or predicted.</summary>
 /// <param name="LayerSeconds">Seconds a step waits for the fullest GPU of one layer, if all were equally full. With load max/mean = b it waits b times as long.</param>
 /// <param name="StepsPerSecond">Steps in a second.</param>
-public readonly record struct StepPrices(double LayerSeconds, double StepsPerSecond);
+public readonly record struct WaitingPrices(double LayerSeconds, double StepsPerSecond);
 
 /// <summary>What one layer would win and pay.</summary>
 /// <param name="Layer">Which layer.</param>
@@ -108,7 +108,7 @@ public sealed class PlacementKeeper
 
     /// <summary>Looks now, whether it is due or not.</summary>
     /// <param name="prices">What a step costs.</param>
-    public PlacementDecision Consider(StepPrices prices)
+    public PlacementDecision Consider(WaitingPrices prices)
     {
         _last = _clock.GetTimestamp();
         var layers = new LayerDecision[_plans.Length];

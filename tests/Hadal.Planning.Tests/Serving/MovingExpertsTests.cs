@@ -139,6 +139,59 @@ public sealed class MovingExpertsTests
         return new(Unit, [.. Enumerable.Range(0, 3).Select(layer => LayerChange.Plan(Unit, layer, now[layer + 1]!, next[layer + 1]!))], bytes);
     }
 
+    /// <summary>The whole loop on real ranks: counts of real choices, a look every ten simulated minutes, a change because it pays, moved one round after each step.</summary>
+    [Fact]
+    [Implements("V3 §3.4.1", "Prefilling on units of 32 GPUs with redundant experts, rearranged every ten minutes from online statistics")]
+    public void A_unit_rearranges_itself_from_its_own_statistics_while_it_answers()
+    {
+        var expected = new List<int[]>[Unit.Gpus];
+        using (CpuBackend backend = Backend())
+        using (Transformer model = Model(backend, Recipe.Fp32))
+        {
+            for (int rank = 0; rank < Unit.Gpus; rank++)
+            {
+                using var session = new GenerationSession(model, 40);
+                expected[rank] = Answer(session, rank);
+            }
+        }
+
+        var clock = new SimulatedClock();
+        ReplicaPlan first = Unit.FirstPlan();
+        ReplicaPlan?[] plans = [null, first, first, first];
+        var outcomes = new ConcurrentDictionary<int, (List<int[]> Logits, int Moving, PlacementDecision? Decision, int[][] Slots, long Sent)>();
+        InProcessRanks.Run(Unit.Gpus, group =>
+        {
+            using CpuBackend backend = Backend();
+            using Transformer model = Model(backend, Recipe.Fp32);
+            using var slots = new ExpertSlots(model, Unit, plans, group.Rank);
+            Forget(model);
+            using var exchange = new ReplicaExchange(group, Unit, plans, Prompt);
+            PlacementKeeper? keeper = group.Rank == 0
+                ? new PlacementKeeper(Unit, [first, first, first], slots.ExpertBytes, LinkSpeeds.H800, new PlacementPolicy { LeastCountsPerExpert = 1 }, clock)
+                : null;
+            using var loop = new PlacementLoop(group, backend, exchange, slots, keeper, [1, 2, 3]);
+            using var session = new GenerationSession(model, 40, exchange, slots);
+            int moving = 0;
+            List<int[]> logits = Answer(session, group.Rank, _ =>
+            {
+                if (group.Rank == 0) clock.Advance(TimeSpan.FromMinutes(2.5));
+                loop.BetweenSteps(new WaitingPrices(1e-3, 10));
+                if (loop.IsMoving) moving++;
+            });
+            outcomes[group.Rank] = (logits, moving, loop.Decision, [.. Enumerable.Range(1, 3).Select(layer => exchange.Plan(layer).SlotExpert)], loop.SentBytes);
+        }, TimeSpan.FromSeconds(60));
+
+        Assert.NotNull(outcomes[0].Decision);
+        Assert.True(outcomes[0].Moving >= 3, $"experts moved during {outcomes[0].Moving} steps");
+        Assert.NotEqual(first.SlotExpert, outcomes[0].Slots[0]);
+        Assert.True(outcomes.Values.Sum(o => o.Sent) > 0);
+        for (int rank = 0; rank < Unit.Gpus; rank++)
+        {
+            Assert.Equal(outcomes[0].Slots, outcomes[rank].Slots);
+            for (int step = 0; step < Steps; step++) Assert.True(expected[rank][step].AsSpan().SequenceEqual(outcomes[rank].Logits[step]), $"rank {rank}, step {step}");
+        }
+    }
+
     [Fact]
     public void A_rank_that_switched_at_another_step_is_named()
     {

@@ -150,7 +150,7 @@ public sealed class PlacementTests
         Assert.False(keeper.IsDue);
         clock.Advance(TimeSpan.FromMinutes(10));
         Assert.True(keeper.IsDue);
-        PlacementDecision decision = keeper.Consider(new StepPrices(1e-3, 10));
+        PlacementDecision decision = keeper.Consider(new WaitingPrices(1e-3, 10));
         Assert.False(keeper.IsDue);
         Assert.True(decision.Pays);
         Assert.StartsWith("yes: 2 of 2 layers go from ", decision.Reason, StringComparison.Ordinal);
@@ -161,7 +161,7 @@ public sealed class PlacementTests
         // Looking changed nothing; once adopted, the same load pays no second time.
         Assert.Equal(Small.FirstPlan().SlotExpert, keeper.Plans[0].SlotExpert);
         foreach (LayerChange change in decision.Change!.Layers) keeper.Adopt(change);
-        PlacementDecision again = keeper.Consider(new StepPrices(1e-3, 10));
+        PlacementDecision again = keeper.Consider(new WaitingPrices(1e-3, 10));
         Assert.False(again.Pays);
         Assert.StartsWith("no: the best layer", again.Reason, StringComparison.Ordinal);
         Assert.Equal(decision.After, again.Before, 6);
@@ -172,7 +172,7 @@ public sealed class PlacementTests
     [InlineData(1e-3, 100, "counts an expert, expected at least 50")] // nobody asked anything
     public void What_does_not_pay_is_left_alone(double layerSeconds, int counts, string reason)
     {
-        PlacementDecision decision = Keeper(new SimulatedClock(), Load(3, 16), counts).Consider(new StepPrices(layerSeconds, 10));
+        PlacementDecision decision = Keeper(new SimulatedClock(), Load(3, 16), counts).Consider(new WaitingPrices(layerSeconds, 10));
         Assert.False(decision.Pays);
         Assert.Null(decision.Change);
         Assert.Contains(reason, decision.Reason, StringComparison.Ordinal);
@@ -186,7 +186,7 @@ public sealed class PlacementTests
         keeper.Statistics.Add(0, [.. Enumerable.Repeat(1000, 16)]);
         keeper.Statistics.Add(1, [.. Load(3, 16).Select(l => (int)(1000 * l))]);
         ReplicaPlan first = keeper.Plans[0];
-        PlacementDecision decision = keeper.Consider(new StepPrices(1e-3, 10));
+        PlacementDecision decision = keeper.Consider(new WaitingPrices(1e-3, 10));
         Assert.Equal([false, true], decision.Layers.Select(l => l.Pays));
         Assert.Equal([1], decision.Change!.Layers.Select(l => l.Layer));
         Assert.Same(first, keeper.Plans[0]);

@@ -1,0 +1,159 @@
+using Hadal.Numerics;
+using Hadal.Parallel.Serving;
+using Hadal.Tensors.Operations;
+
+namespace Hadal.Planning.Serving;
+
+/// <summary>Tokens whose choices drive a simulation.</summary>
+public interface IRoutingSource
+{
+    /// <summary>For people: what it is.</summary>
+    string Description { get; }
+
+    /// <summary>Experts of a layer.</summary>
+    int Experts { get; }
+
+    /// <summary>Experts of a token.</summary>
+    int TopK { get; }
+
+    /// <summary>Chooses for tokens at a time.</summary>
+    /// <param name="time">Since the simulation began.</param>
+    /// <param name="layer">Layer of the simulation, from 0.</param>
+    /// <param name="stream">Tokens of other streams are other tokens.</param>
+    /// <param name="choices">[tokens · topK]: receives experts, ascending for each token.</param>
+    void Choose(TimeSpan time, int layer, int stream, Span<int> choices);
+}
+
+/// <summary>
+/// Skewed routing: an expert's popularity falls with its place in an order of its layer (Zipf), every token adds noise of its own, and chooses as the gate does: the best groups by their two
+/// best experts, then the best experts in them. With a drift, the order changes from one into the next all the time, so that experts become hot and cool again.
+/// </summary>
+/// <param name="gate">Experts, groups, choices.</param>
+/// <param name="exponent">Popularity ∝ 1/place^exponent; 0 for even routing.</param>
+/// <param name="drift">How long one order takes to become the next; null for one order for ever.</param>
+/// <param name="seed">Of everything random.</param>
+public sealed class SyntheticRouting(GateParameters gate, double exponent, TimeSpan? drift = null, ulong seed = 0) : IRoutingSource
+{
+    static readonly float[] Noise = MakeNoise();
+
+    /// <inheritdoc/>
+    public string Description => FormattableString.Invariant($"synthetic routing, Zipf {exponent:0.##}{(drift is { } time ? FormattableString.Invariant($", popularity turning over every {time.TotalMinutes:0.#} minutes") : "")}, seed {seed}");
+
+    /// <inheritdoc/>
+    public int Experts => gate.Experts;
+
+    /// <inheritdoc/>
+    public int TopK => gate.TopK;
+
+    /// <inheritdoc/>
+    public void Choose(TimeSpan time, int layer, int stream, Span<int> choices)
+    {
+        double turns = drift is { } period ? time / period : 0;
+        int turn = (int)Math.Floor(turns);
+        float[] popularity = new float[Experts], scores = new float[Experts], groups = new float[gate.Groups];
+        Mix(popularity, layer, turn, 1 - (turns - turn));
+        Mix(popularity, layer, turn + 1, turns - turn);
+        var random = new CounterRandom(seed, RandomPurpose.Simulation, (uint)((layer << 16) ^ stream));
+        ulong index = (ulong)time.Ticks * 65_536;
+        int size = Experts / gate.Groups;
+        for (int t = 0; t * TopK < choices.Length; t++)
+        {
+            for (int expert = 0; expert < Experts; expert += 2, index++)
+            {
+                uint word = random.UInt32(index);
+                scores[expert] = popularity[expert] + Noise[word & 0xFFFF];
+                if (expert + 1 < Experts) scores[expert + 1] = popularity[expert + 1] + Noise[word >> 16];
+            }
+
+            for (int group = 0; group < groups.Length; group++) groups[group] = TopTwo(scores.AsSpan(group * size, size));
+            for (int drop = gate.TopGroups; drop < groups.Length; drop++)
+            {
+                int worst = groups.AsSpan().IndexOf(groups.Min());
+                groups[worst] = float.MaxValue;
+                scores.AsSpan(worst * size, size).Fill(float.MinValue);
+            }
+
+            Span<int> chosen = choices.Slice(t * TopK, TopK);
+            for (int k = 0; k < TopK; k++)
+            {
+                int best = 0;
+                for (int expert = 1; expert < Experts; expert++)
+                    if (scores[expert] > scores[best]) best = expert;
+                chosen[k] = best;
+                scores[best] = float.MinValue;
+            }
+
+            chosen.Sort();
+        }
+    }
+
+    // log 1/place^exponent, in an order of its own for every layer and turn.
+    void Mix(float[] popularity, int layer, int turn, double weight)
+    {
+        if (weight == 0) return;
+        int[] order = new CounterRandom(seed + 1, RandomPurpose.Simulation, (uint)((layer << 16) ^ (turn & 0xFFFF))).Permutation(Experts);
+        for (int place = 0; place < order.Length; place++) popularity[order[place]] -= (float)(weight * exponent * Math.Log(place + 1));
+    }
+
+    static float TopTwo(ReadOnlySpan<float> scores)
+    {
+        float first = float.MinValue, second = 0;
+        foreach (float score in scores)
+        {
+            if (score > first) (first, second) = (score, first);
+            else if (score > second || second == float.MinValue) second = score;
+        }
+
+        return scores.Length == 1 ? first : first + second;
+    }
+
+    // Gumbel noise makes the choice of the largest a draw by popularity. 65,536 values of equal probability.
+    static float[] MakeNoise()
+    {
+        float[] noise = new float[65_536];
+        for (int i = 0; i < noise.Length; i++) noise[i] = (float)-Math.Log(-Math.Log((i + 0.5) / noise.Length));
+        return noise;
+    }
+}
+
+/// <summary>Recorded routing: the windows follow each other, each for as long, and begin again after the last. Tokens are those whose choices were kept, from another one on in each stream.</summary>
+public sealed class RecordedRouting : IRoutingSource
+{
+    readonly RoutingRecord _record;
+    readonly TimeSpan _window;
+
+    /// <summary>A record played back.</summary>
+    /// <param name="record">With the choices of some tokens in every window.</param>
+    /// <param name="window">How long a window lasts.</param>
+    /// <exception cref="ArgumentException">The record has counts alone.</exception>
+    public RecordedRouting(RoutingRecord record, TimeSpan window)
+    {
+        ArgumentNullException.ThrowIfNull(record);
+        if (record.SampledTokens == 0) throw new ArgumentException("The recorded routing has no choices of single tokens in some window; expected some: record with hadal inspect experts --sample 512 or more.", nameof(record));
+        if (window <= TimeSpan.Zero) throw new ArgumentOutOfRangeException(nameof(window), window, "A window lasts longer than nothing.");
+        (_record, _window) = (record, window);
+    }
+
+    /// <inheritdoc/>
+    public string Description => FormattableString.Invariant($"recorded routing of {_record.Model}: {_record.Layers.Count} layers, {_record.Windows.Count} windows of {_window.TotalMinutes:0.#} minutes");
+
+    /// <inheritdoc/>
+    public int Experts => _record.Experts;
+
+    /// <inheritdoc/>
+    public int TopK => _record.TopK;
+
+    /// <inheritdoc/>
+    public void Choose(TimeSpan time, int layer, int stream, Span<int> choices)
+    {
+        RoutingWindow window = _record.Windows[(int)((long)(time / _window) % _record.Windows.Count)];
+        ushort[] kept = window.Choices[layer % window.Choices.Length];
+        int tokens = kept.Length / TopK, count = choices.Length / TopK;
+        long first = ((long)stream * count) % tokens;
+        for (int t = 0; t < count; t++)
+        {
+            int from = (int)((first + t) % tokens) * TopK;
+            for (int k = 0; k < TopK; k++) choices[(t * TopK) + k] = kept[from + k];
+        }
+    }
+}

@@ -148,13 +148,13 @@ static class ServingReport
             "Placed by one lot of tokens, measured on another.");
         foreach ((string heading, IReadOnlyList<UnitChoice> choices) in new[] { ("Prefilling units", plan.Prefill), ("Decoding units", plan.Decode), ("Units for both", plan.Together) })
         {
-            yield return (heading,
+            yield return (heading, Filled(
                 [["unit", "experts a GPU", "chunk", "requests/s of a unit", "units", "nodes", "first token, s", "next token, ms", "answers a GPU", "busy"],
                  .. choices.Select(c => new[]
                  {
-                     F($"{c.Unit.Nodes} × {c.Unit.GpusPerNode}"), F($"{c.Unit.SlotsPerGpu}"), c.Chunk == 0 ? "" : F($"{c.Chunk}"), c.IsPossible ? F($"{c.RequestsPerSecond:0.##}") : "goal missed", c.IsPossible ? F($"{c.Units}") : "", c.IsPossible ? F($"{c.Nodes}") : "",
+                     F($"{c.Unit.Nodes}\u00a0×\u00a0{c.Unit.GpusPerNode}"), F($"{c.Unit.SlotsPerGpu}"), c.Chunk == 0 ? "" : F($"{c.Chunk}"), c.IsPossible ? F($"{c.RequestsPerSecond:0.##}") : "goal missed", c.IsPossible ? F($"{c.Units}") : "", c.IsPossible ? F($"{c.Nodes}") : "",
                      c.Role == UnitRole.Decode ? "" : Shown(c.Outcome.FirstToken, "0.00"), c.Role == UnitRole.Prefill ? "" : Shown(1000 * c.Outcome.NextToken, "0.0"), c.Role == UnitRole.Prefill ? "" : F($"{c.Outcome.Running:0.0}"), F($"{100 * c.Outcome.Busy:0} %"),
-                 })],
+                 })]),
                 "What a unit carries within the goals; times are those of nine of ten requests when the units share the load.");
         }
 
@@ -176,6 +176,13 @@ static class ServingReport
                  .. plan.Checks.Select(c => new[] { c.What, F($"{c.Published:N0}"), F($"{c.Limit:N0}"), F($"{100 * c.Part:0} %") })],
                 string.Join(" ", plan.Checks.Select(c => char.ToUpperInvariant(c.Note[0]) + c.Note[1..] + ".")));
         }
+    }
+
+    // Columns in which something stands.
+    static string[][] Filled(string[][] rows)
+    {
+        int[] columns = [.. Enumerable.Range(0, rows[0].Length).Where(c => rows.Skip(1).Any(r => r[c].Length > 0))];
+        return [.. rows.Select(r => columns.Select(c => r[c]).ToArray())];
     }
 
     static void Units(Utf8JsonWriter json, string name, IReadOnlyList<UnitChoice> choices)

@@ -80,8 +80,15 @@ public sealed record ServingPlan
     /// <summary>Nodes there are; null for as many as needed.</summary>
     public int? NodesThere { get; init; }
 
-    /// <summary>The redundancy with the most tokens a second; the fewest slots where it makes no difference.</summary>
-    public RedundancyChoice BestRedundancy => Redundancy.Where(r => r.CachePositions > 0).DefaultIfEmpty(Redundancy[0]).OrderByDescending(r => Math.Round(r.TokensPerSecondPerNode)).ThenBy(r => r.SlotsPerGpu).First();
+    /// <summary>The fewest slots within a hundredth of the most tokens a second: what more would bring is less than chance brings.</summary>
+    public RedundancyChoice BestRedundancy
+    {
+        get
+        {
+            RedundancyChoice[] fitting = [.. Redundancy.Where(r => r.CachePositions > 0)];
+            return fitting.Length == 0 ? Redundancy[0] : fitting.First(r => r.TokensPerSecondPerNode >= 0.99 * fitting.Max(f => f.TokensPerSecondPerNode));
+        }
+    }
 
     /// <summary>The prefilling unit with the fewest nodes; null when none keeps the goal.</summary>
     public UnitChoice? BestPrefill => Best(Prefill);

@@ -65,7 +65,7 @@ public sealed class ServingPlannerTests
     static ServingQuestion Question(double rate = 30, double next = 0.05) => new()
     {
         Name = "v3-671b", Shape = KnownShapes.V3671B, Load = Load(rate) with { NextTokenSeconds = next }, Routing = new SyntheticRouting(KnownShapes.V3671B.Gate, 0.5, seed: 1), Layers = 1,
-        Duration = TimeSpan.FromMinutes(20), QueueSeconds = 10, Nodes = 8,
+        Duration = TimeSpan.FromMinutes(20), QueueSeconds = 10, Nodes = 4,
     };
 
     [Fact]
@@ -79,7 +79,7 @@ public sealed class ServingPlannerTests
         });
         Assert.Equal([0, 32, 64, 96], plan.Redundancy.Select(r => r.Redundant));
         Assert.True(plan.BestRedundancy.Redundant >= 32 && plan.BestRedundancy.Balance < plan.Redundancy[0].Balance);
-        Assert.All(plan.Prefill.Concat(plan.Decode).Concat(plan.Together), c => Assert.InRange(c.Unit.Nodes, 1, 8));
+        Assert.All(plan.Prefill.Concat(plan.Decode).Concat(plan.Together), c => Assert.InRange(c.Unit.Nodes, 1, 4));
         Assert.NotNull(plan.SplittingPays);
         Assert.True(plan.NodesApart > 0 && plan.NodesTogether > 0);
         Assert.All(plan.Prefill.Where(c => c.IsPossible), c => Assert.True(c.RequestsPerSecond * c.Units >= 29.99));

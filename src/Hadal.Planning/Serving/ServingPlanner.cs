@@ -46,7 +46,7 @@ public sealed record ServingQuestion
 /// </summary>
 public static class ServingPlanner
 {
-    static readonly int[] PrefillNodes = [1, 2, 4, 8], DecodeNodes = [1, 2, 4, 8, 12, 16, 18, 24, 32, 40], Chunks = [256, 1024, 4096];
+    static readonly int[] PrefillNodes = [1, 2, 4, 8], DecodeNodes = [1, 2, 4, 8, 12, 16, 18, 24, 32, 40], Chunks = [64, 256, 1024], PrefillChunks = [4096, PrefillChunk];
     const int PrefillChunk = 16_384, SampleTokens = 8192, PublishedRedundant = 32, LeastRequests = 40;
 
     /// <summary>Plans.</summary>
@@ -75,10 +75,10 @@ public static class ServingPlanner
         public ServingPlan All()
         {
             ExpertUnit[] prefills = [.. Units(PrefillNodes)], decodes = [.. Units(DecodeNodes)];
-            _steps = 6 + prefills.Length + (decodes.Length * (1 + Chunks.Length));
+            _steps = 6 + (prefills.Length * PrefillChunks.Length) + (decodes.Length * (1 + Chunks.Length));
             ExpertUnit usual = prefills.FirstOrDefault(u => u.Nodes == 4) ?? prefills.FirstOrDefault() ?? throw NoRoom();
             RedundancyChoice[] redundancy = [.. Redundancy(usual)];
-            UnitChoice[] prefill = [.. prefills.Select(u => Carry(UnitRole.Prefill, u, PrefillChunk))];
+            UnitChoice[] prefill = [.. prefills.SelectMany(u => PrefillChunks.Select(c => Carry(UnitRole.Prefill, u, c)))];
             UnitChoice[] decode = [.. decodes.Select(u => Carry(UnitRole.Decode, u, 0))];
             UnitChoice[] together = [.. decodes.SelectMany(u => Chunks.Select(c => Carry(UnitRole.Both, u, c)))];
             ExpertUnit writing = decodes.FirstOrDefault(u => u.Nodes == 18) ?? decodes[^1];

@@ -84,7 +84,7 @@ public sealed class StepTests
         using var folder = new TemporaryFolder();
         RunConfiguration run = Ranks.RankRuns.Configuration(folder, 150, "fp8") with
         {
-            LossScale = 1, Batch = new BatchConfiguration { Rows = 1, MicroBatches = 8 }, Parallel = Ranks.RankRuns.Layout(1, 2, 2, schedule: Hadal.Parallel.Schedules.ScheduleKind.DualPipe),
+            LossScale = 1, Ema = new EmaConfiguration { Decay = 0 }, Batch = new BatchConfiguration { Rows = 1, MicroBatches = 8 }, Parallel = Ranks.RankRuns.Layout(1, 2, 2, schedule: Hadal.Parallel.Schedules.ScheduleKind.DualPipe),
         };
         var allocations = new Allocations();
         TrainingRun.OnRanks(run, TinyRuns.Prepare(run), Ranks.RankRuns.Backend, allocations, TestContext.Current.CancellationToken);

@@ -10,7 +10,7 @@ static class Dump
     public static int Run(string folder, string? tuneFile)
     {
         Directory.CreateDirectory(folder);
-        IEnumerable<KernelCase> cases = tuneFile is null ? KernelCases.DeviceConformance().Concat(KernelCases.Benchmarks()) : Tuning.Read(tuneFile);
+        IEnumerable<KernelCase> cases = tuneFile is null ? KernelCases.DeviceConformance().Concat(KernelCases.Benchmarks()).Concat(KernelCases.Diagnostics()) : Tuning.Read(tuneFile);
         foreach (KernelCase one in cases)
         {
             Kernel kernel = one.Build();

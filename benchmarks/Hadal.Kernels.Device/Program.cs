@@ -1,8 +1,11 @@
 // The GPU harness: kernels on a device, checked, repeated and timed; experiments with tiles that the product does not choose.
 //   dump FOLDER                      writes the PTX of the kernels of all cases (needs no GPU)
 //   conformance [TIMES] [FILTER]     every case against its definition, then some of them TIMES times with identical bits
+//   small [TIMES] [FILTER]           the same with the small cases only, for compute-sanitizer
+//   refuse                           a weight gradient with offsets that are not multiples of 128: its launch has to fail
+//   launch PREFIX,… TIMES            launches the library's benchmark cases plainly, for a profiler; their diagnostics with "parts*TEXT"
 //   tune FILE                        lines "MxNxK tile|tile|…" (GemmConfig.Parse), "c G MxNxK …" contiguous and "m G MxNxK …" masked groups
-//   bench PREFIX,…                   times the library's benchmark cases
+//   bench PREFIX,…                   times the library's benchmark cases; kernels with parts left out with "parts*TEXT"
 //   cold FILE                        loads the kernels of a tune file: run twice, the second finds them compiled
 //   hand FILE MxNxK TILE BYTES       a hand-written PTX of the product beside the library's kernel, BYTES of shared memory
 //   calibrate FILE                   runs the tensor core on chosen tiles and keeps what it gave
@@ -14,7 +17,10 @@ CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
 return args switch
 {
     ["dump", var folder, ..] => Dump.Run(folder, args.Skip(2).FirstOrDefault()),
-    ["conformance", ..] => Conformance.Run(args.Length > 1 ? int.Parse(args[1], NumberStyles.None, CultureInfo.InvariantCulture) : 1000, args.Skip(2).FirstOrDefault()),
+    ["conformance", ..] => Conformance.Run(args.Length > 1 ? int.Parse(args[1], NumberStyles.None, CultureInfo.InvariantCulture) : 1000, args.Skip(2).FirstOrDefault(), smallOnly: false),
+    ["small", ..] => Conformance.Run(args.Length > 1 ? int.Parse(args[1], NumberStyles.None, CultureInfo.InvariantCulture) : 1, args.Skip(2).FirstOrDefault(), smallOnly: true),
+    ["launch", var prefixes, var times] => Tuning.Launch(prefixes, int.Parse(times, NumberStyles.None, CultureInfo.InvariantCulture)),
+    ["refuse"] => Conformance.Refuse(),
     ["tune", var file, ..] => Tuning.Run(file, args.Skip(2).ToArray()),
     ["bench", var prefixes, ..] => Tuning.Benchmarks(prefixes, args.Skip(2).ToArray()),
     ["cold", var file] => Tuning.Cold(file),
@@ -26,6 +32,6 @@ return args switch
 
 static int Usage()
 {
-    Console.Error.WriteLine("dump FOLDER [TUNEFILE] | conformance [TIMES] [FILTER] | tune FILE [check] [sustained] [pdl] | bench PREFIX,… [same] | cold FILE | calibrate FILE | instructions FILE");
+    Console.Error.WriteLine("dump FOLDER [TUNEFILE] | conformance [TIMES] [FILTER] | small [TIMES] [FILTER] | launch PREFIX,… TIMES | tune FILE [check] [sustained] [pdl] | bench PREFIX,… [same] | cold FILE | calibrate FILE | instructions FILE");
     return 2;
 }

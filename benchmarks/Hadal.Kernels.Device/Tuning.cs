@@ -14,8 +14,25 @@ static class Tuning
     public static int Run(string file, string[] flags) => Run(Read(file), flags);
 
     /// <summary>Times the library's own benchmark cases that one of some filters, separated by commas, lets through: a name begins with its part before a star and contains the rest.</summary>
-    public static int Benchmarks(string filters, string[] flags) =>
-        Run(KernelCases.Benchmarks().Where(c => filters.Split(',').Select(f => f.Split('*')).Any(f => c.Name.StartsWith(f[0], StringComparison.Ordinal) && c.Name.Contains(f[^1], StringComparison.Ordinal))), flags);
+    public static int Benchmarks(string filters, string[] flags) => Run(Filtered(filters), flags);
+
+    /// <summary>Launches such cases so many times, one after the other, without looking at what they leave.</summary>
+    public static int Launch(string filters, int times)
+    {
+        using CudaContext context = CudaContext.Open();
+        using var runner = new CaseRunner(context);
+        foreach (KernelCase one in Filtered(filters))
+        {
+            runner.Launch(one, times);
+            Console.WriteLine($"{one.Name}: {times} launches");
+        }
+
+        return 0;
+    }
+
+    static IEnumerable<KernelCase> Filtered(string filters) => filters.Split(',').Select(f => f.Split('*')).SelectMany(f => f[0] is "parts"
+        ? KernelCases.Diagnostics().Where(c => c.Name.Contains(f[^1], StringComparison.Ordinal))
+        : KernelCases.Benchmarks().Where(c => c.Name.StartsWith(f[0], StringComparison.Ordinal) && c.Name.Contains(f[^1], StringComparison.Ordinal)));
 
     static int Run(IEnumerable<KernelCase> cases, string[] flags)
     {

@@ -1,11 +1,14 @@
 using Hadal.Kernels.Ir;
+using Hadal.Kernels.Library.Gemm;
 using Hadal.Kernels.Library.Ladder;
+using Hadal.Kernels.Library.Quantize;
 using Hadal.Kernels.Ptx;
+using Hadal.Numerics;
 
 namespace Hadal.Kernels.Tests;
 
 /// <summary>
-/// The PTX of the ladder, kept as text in <c>Golden</c> so that a change of the printer or of a kernel shows in review. Written anew only
+/// The PTX of the ladder and of the library's large kernels, kept as text in <c>Golden</c> so that a change of the printer or of a kernel shows in review. Written anew only
 /// on purpose: run this test program with
 /// <c>HADAL_WRITE_GOLDEN=1</c> and <c>--filter-class Hadal.Kernels.Tests.GoldenTests</c>.
 /// </summary>
@@ -45,7 +48,31 @@ public sealed class GoldenTests
     internal static bool Writes => string.Equals(Environment.GetEnvironmentVariable("HADAL_WRITE_GOLDEN"), "1", StringComparison.Ordinal);
 
     static IEnumerable<(string Name, Func<Kernel> Build)> Kernels() =>
-        LadderRung.All.Select(r => (r.ToString(), (Func<Kernel>)(() => r.Build(new MatrixShape(96, 80, 256)))));
+        LadderRung.All.Select(r => (r.ToString(), (Func<Kernel>)(() => r.Build(new MatrixShape(96, 80, 256))))).Concat(Family());
+
+    /// <summary>The large kernels of the library, as chosen for shapes of the model on 132 multiprocessors.</summary>
+    static IEnumerable<(string Name, Func<Kernel> Build)> Family()
+    {
+        GemmShape dense = new(7168, 16384), few = new(2112, 7168), contiguous = new(4096, 7168, GemmGrouping.Contiguous, 4), masked = new(4096, 7168, GemmGrouping.Masked, 4), heads = new(128, 512, GemmGrouping.Batched, 128);
+        GradientShape gradient = new(7168, 4096), experts = new(7168, 2048, GradientGrouping.AlongK, 4);
+        yield return ("fp8-gemm", () => Fp8GemmKernel.Build(dense, GemmChoice.ForFp8(4096, dense, 132)));
+        yield return ("fp8-gemm-few-rows", () => Fp8GemmKernel.Build(few, GemmChoice.ForFp8(64, few, 132)));
+        yield return ("fp8-gemm-contiguous", () => Fp8GemmKernel.Build(contiguous, GemmChoice.ForFp8(8192, contiguous, 132)));
+        yield return ("fp8-gemm-masked", () => Fp8GemmKernel.Build(masked, GemmChoice.ForFp8(256, masked, 132)));
+        yield return ("fp8-gradient", () => Fp8GradientKernel.Build(gradient, GemmChoice.ForGradient(gradient)));
+        yield return ("fp8-gradient-along-k", () => Fp8GradientKernel.Build(experts, GemmChoice.ForGradient(experts)));
+        yield return ("bf16-gemm", () => Bf16GemmKernel.Build(new GemmShape(8192, 8192), GemmChoice.ForBf16(8192, 8192, 8192, 132), Bf16GemmOutput.BF16));
+        yield return ("bf16-gemm-batched", () => Bf16GemmKernel.Build(heads, GemmChoice.ForBf16Batched(128, 4096, 128, 512, 132), Bf16GemmOutput.BF16));
+        yield return ("cast-rows", () => RowCastKernel.Build(7168, ScaleKind.Plain));
+        yield return ("cast-blocks", () => BlockCastKernel.Build(7168, ScaleKind.Plain));
+        yield return ("retile-e4m3", () => RetileKernel.Build(7168, ElementType.E4M3, ScaleKind.Plain, ColumnScaleOrder.Interleaved));
+        yield return ("retile-bf16", () => RetileKernel.Build(7168, ElementType.BF16, ScaleKind.Plain, ColumnScaleOrder.Interleaved));
+        yield return ("e5m6-pack", () => E5M6Kernels.BuildPack(16384));
+        yield return ("e5m6-unpack", () => E5M6Kernels.BuildUnpack(16384));
+    }
+
+    /// <summary>The entries of the large kernels.</summary>
+    internal static IEnumerable<string> FamilyNames() => Family().Select(f => f.Build().Name);
 
     internal static string Root()
     {

@@ -72,6 +72,14 @@ public sealed class GradientTests
     }
 
     [Fact]
+    public void Offsets_that_are_no_multiples_of_128_are_refused()
+    {
+        var refused = Assert.Throws<KernelHazardException>(() => GradientCases.Misaligned().Interpret(1));
+        Assert.Equal(HazardKind.Refused, refused.Kind);
+        Assert.Contains("multiples of 128", refused.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Interleaved_places_are_a_permutation_that_puts_a_threads_columns_together()
     {
         int[] places = [.. Enumerable.Range(0, 32).Select(n => GradientScales.Place(ColumnScaleOrder.Interleaved, n))];

@@ -168,6 +168,46 @@ public sealed class HazardTests
     }
 
     [Fact]
+    public void A_kernel_refuses_what_it_cannot_work_on()
+    {
+        Kernel Make(int allowed) => KernelBuilder.Define("k", 32, k =>
+        {
+            U64 p = k.Pointer("p", ElementType.F32);
+            k.Refuse(k.Load<U32>(p).IsNot(allowed), "a zero");
+            k.Store(p, k.Constant(1));
+        });
+        var memory = new SimulatedMemory();
+        LaunchArgument argument = memory.Upload<uint>([0u]);
+        var found = Assert.Throws<KernelHazardException>(() => KernelInterpreter.Run(Make(allowed: 7), 1, memory, [argument]));
+        Assert.Equal(HazardKind.Refused, found.Kind);
+        Assert.Contains("it refuses its arguments: a zero", found.Message, StringComparison.Ordinal);
+        Fine(Make(allowed: 0), 4);
+        Assert.Contains("trap;", Ptx.PtxPrinter.Print(Make(allowed: 0)), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(1f, -2f, 1f)]
+    [InlineData(float.NaN, 2f, float.NaN)]
+    [InlineData(2f, float.NaN, float.NaN)]
+    [InlineData(3f, float.PositiveInfinity, float.PositiveInfinity)]
+    public void A_maximum_may_keep_what_is_no_number(float left, float right, float largest)
+    {
+        Kernel kernel = KernelBuilder.Define("k", 32, k =>
+        {
+            U64 p = k.Pointer("p", ElementType.F32);
+            F32[] two = k.LoadVector<F32>(2, p);
+            k.If(k.Lane.Is(0), () => k.Store<F32>(p, [two[0].MaximumOrNaN(two[1]), two[0].Maximum(two[1])], 8));
+        });
+        var memory = new SimulatedMemory();
+        ulong address = memory.Upload<float>([left, right, 0, 0]);
+        KernelInterpreter.Run(kernel, 1, memory, [(LaunchArgument)address]);
+        float[] after = memory.Download<float>(address, 4);
+        Assert.Equal(largest, after[2]);
+        Assert.False(float.IsNaN(after[3]));
+        Assert.Contains("max.NaN.f32", Ptx.PtxPrinter.Print(kernel), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Shared_memory_starts_unwritten()
     {
         Kernel Make(bool write) => KernelBuilder.Define("k", 32, k =>

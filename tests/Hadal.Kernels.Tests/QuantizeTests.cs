@@ -31,25 +31,60 @@ public sealed class QuantizeTests
         return bytes;
     }
 
-    /// <summary>The two corrections after multiplying by the reciprocal give the correctly rounded quotient.</summary>
+    /// <summary>
+    /// One correction after multiplying by the reciprocal gives a quotient within 2⁻⁴⁷ of the true one before its rounding. A code can differ from that of the correctly
+    /// rounded quotient only where the true one lies so near to the middle of two float32 beside a border B of codes (five significant bits): |V·2ᵏ − S·(B·2²⁰ ± 1)| ≤ 4
+    /// with 24-bit V and S, which asks S to lie within 4 of a multiple of 2²⁰. Here every such scale (within 16), border and side is tried, with neighbours of the value.
+    /// </summary>
     [Fact]
-    public void Division_by_corrections_is_correctly_rounded()
+    public void One_correction_gives_the_code_of_the_correctly_rounded_quotient()
+    {
+        int tried = 0;
+        for (long c = 8; c <= 16; c++)
+            for (long d = -16; d <= 16; d++)
+            {
+                long s = (c << 20) + d;
+                if (s is < 1 << 23 or >= 1 << 24) continue;
+                for (long border = 16; border < 32; border++)
+                    for (int side = -1; side <= 1; side += 2)
+                    {
+                        Int128 product = (Int128)s * ((border << 20) + side);
+                        int k = 0;
+                        while ((product >> k) >= 1 << 24) k++;
+                        for (long v = (long)(product >> k) - 2; v <= (long)(product >> k) + 2; v++)
+                        {
+                            // The border's place among the codes: 2^-10 to 2^9, and a scale in the middle of its range.
+                            for (int place = -12; place <= 8; place += 4, tried++)
+                            {
+                                float scale = s * MathF.ScaleB(1, -30), value = v * MathF.ScaleB(1, k - 24 - 30 + place);
+                                Same(value, scale);
+                            }
+                        }
+                    }
+            }
+
+        Assert.True(tried > 50_000);
+    }
+
+    [Fact]
+    public void One_correction_gives_the_codes_of_random_values()
     {
         var random = new CounterRandom(17, RandomPurpose.TestData);
         for (ulong i = 0; i < 200; i++)
         {
             float scale = TileScale.ForE4M3((float)(random.Uniform(i) * Math.Pow(10, random.Below(i, 40) - 20)), ScaleKind.Plain);
-            float reciprocal = 1 / scale;
             for (uint code = 0; code < 0x7F80; code += 1 + (uint)random.Below(i * 70000 + code, 7))
             {
-                float value = BitConverter.UInt32BitsToSingle(code << 16);
-                float expected = value / scale;
-                if (expected > 450 || expected < 1e-9f) continue; // below 2^−10 every code is 0
-                float quotient = value * reciprocal;
-                for (int correction = 0; correction < 2; correction++)
-                    quotient = MathF.FusedMultiplyAdd(MathF.FusedMultiplyAdd(quotient, scale, -value), -reciprocal, quotient);
-                Assert.Equal(expected, quotient);
+                float value = BitConverter.UInt32BitsToSingle(code << 16 | (uint)random.Below(code, 1 << 16));
+                if (value / scale <= 450) Same(value, scale);
             }
         }
+    }
+
+    static void Same(float value, float scale)
+    {
+        float reciprocal = 1 / scale, quotient = value * reciprocal;
+        quotient = MathF.FusedMultiplyAdd(MathF.FusedMultiplyAdd(quotient, scale, -value), -reciprocal, quotient);
+        if (E4M3.FromSingle(value / scale).Bits != E4M3.FromSingle(quotient).Bits) Assert.Fail($"{value:R} / {scale:R}: {E4M3.FromSingle(quotient).Bits:x} for {E4M3.FromSingle(value / scale).Bits:x}");
     }
 }

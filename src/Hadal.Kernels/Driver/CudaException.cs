@@ -33,6 +33,7 @@ static unsafe class CudaCheck
         byte* name = null, text = null;
         if (CudaLibrary.cuGetErrorName(code, &name) != 0 || name == null) return $"error {code}, unknown to it.";
         _ = CudaLibrary.cuGetErrorString(code, &text);
-        return $"{Marshal.PtrToStringUTF8((nint)name)} ({code}): {Marshal.PtrToStringUTF8((nint)text)}.";
+        string hint = code is 715 or 719 ? " So ends a kernel that refuses what it was given, such as offsets of groups that are not multiples of what its documentation says." : "";
+        return $"{Marshal.PtrToStringUTF8((nint)name)} ({code}): {Marshal.PtrToStringUTF8((nint)text)}.{hint}";
     }
 }

@@ -248,6 +248,9 @@ public readonly struct F32 : IScalar<F32>
     /// <summary>The larger; the one that is a number when the other is not.</summary>
     public F32 Maximum(F32 other) => Op(BinaryKind.Maximum, other);
 
+    /// <summary>The larger; not a number where one of them is none.</summary>
+    public F32 MaximumOrNaN(F32 other) => Op(BinaryKind.MaximumOrNaN, other);
+
     /// <summary>The larger; the constant where this is not a number.</summary>
     public F32 Maximum(float other) => Op(BinaryKind.Maximum, Literal(other));
 

@@ -204,6 +204,17 @@ public abstract partial class ThreadScope
     /// <summary>Arrives at a named barrier without waiting.</summary>
     public void Arrive(int barrier, int threads, [CallerFilePath] string file = "", [CallerLineNumber] int line = 0) => Emit(new NamedBarrier(barrier, threads, Wait: false), file, line);
 
+    /// <summary>Ends the kernel with an error where the condition holds: a launch with such arguments fails on the device instead of giving wrong numbers.</summary>
+    /// <param name="condition">What must not be.</param>
+    /// <param name="why">What is expected instead.</param>
+    /// <param name="file">The caller's file.</param>
+    /// <param name="line">The caller's line.</param>
+    public void Refuse(Predicate condition, string why, [CallerFilePath] string file = "", [CallerLineNumber] int line = 0)
+    {
+        Recorder.At(file, line);
+        Recorder.Emit(new Refuse(condition.Value, why));
+    }
+
     /// <summary>Programmatic dependent launch: waits for the grids this one depends on.</summary>
     public void GridDependencyWait([CallerFilePath] string file = "", [CallerLineNumber] int line = 0) => Emit(new GridDependencyWait(), file, line);
 

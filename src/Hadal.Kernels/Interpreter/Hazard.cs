@@ -41,6 +41,9 @@ public enum HazardKind
     /// <summary>An address that is not a multiple of what the access needs.</summary>
     Misaligned,
 
+    /// <summary>The kernel refuses what it was given.</summary>
+    Refused,
+
     /// <summary>A collective operation, or a promise of uniformity, reached by lanes that disagree.</summary>
     Divergence,
 }

@@ -29,6 +29,9 @@ public sealed partial class KernelInterpreter
             case ReadVariable o: Copy(warp.Of(o.Variable), warp.Of(o.Result), mask); return true;
             case WriteVariable o: Copy(warp.Of(o.Value), warp.Of(o.Variable), mask); return true;
             case If o: Branch(warp, mask, o); return true;
+            case Refuse o:
+                if ((mask & MaskOf(warp, o.Condition)) != 0) Report(HazardKind.Refused, warp, o, $"it refuses its arguments: {o.Why}");
+                return true;
             case Loop o: warp.Frames.Push(new Frame(o.Test, mask, FrameKind.LoopTest, o)); return true;
             case RoleSwitch o: Split(warp, o); return true;
             default: return ExecuteMemory(warp, operation, mask);
@@ -108,6 +111,7 @@ public sealed partial class KernelInterpreter
                 BinaryKind.Multiply => l * r,
                 BinaryKind.Divide => l / r,
                 BinaryKind.Minimum => float.IsNaN(l) ? r : float.IsNaN(r) ? l : MathF.Min(l, r),
+                BinaryKind.MaximumOrNaN => MathF.Max(l, r),
                 _ => float.IsNaN(l) ? r : float.IsNaN(r) ? l : MathF.Max(l, r),
             });
         }

@@ -1,5 +1,24 @@
 namespace Hadal.Kernels.Ir;
 
+/// <summary>
+/// Ends the kernel with an error where Condition holds: what it was given is not what it can work on. On a GPU the launch fails, and with it the context.
+/// </summary>
+/// <param name="Why">What is expected, for the reader of an interpreted run.</param>
+public sealed record Refuse(Value Condition, string Why) : Operation
+{
+    /// <inheritdoc/>
+    public override Sequence<Value> Operands => [Condition];
+
+    /// <inheritdoc/>
+    public override MemoryEffect Effect => MemoryEffect.Synchronizes;
+
+    /// <inheritdoc/>
+    public override string Mnemonic => "refuse";
+
+    /// <inheritdoc/>
+    public override string Attributes => Why;
+}
+
 /// <summary>Runs Then in lanes where Condition holds and Otherwise in the others. Uniform promises that all lanes of a warp agree.</summary>
 public sealed record If(Value Condition, bool Uniform, Block Then, Block? Otherwise) : Operation
 {

@@ -54,6 +54,9 @@ public enum BinaryKind
 
     /// <summary>The larger; of f32 the one that is a number.</summary>
     Maximum,
+
+    /// <summary>The larger of two f32; not a number where one of them is none.</summary>
+    MaximumOrNaN,
 }
 
 /// <summary>One-operand operations.</summary>
@@ -180,6 +183,7 @@ public sealed record Binary(Value Result, BinaryKind Kind, Value Left, Value Rig
         BinaryKind.ShiftLeft => "shift_left",
         BinaryKind.ShiftRight => "shift_right",
         BinaryKind.Minimum => "minimum",
+        BinaryKind.MaximumOrNaN => "maximum_or_nan",
         _ => "maximum",
     };
 }

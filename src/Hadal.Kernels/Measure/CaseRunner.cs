@@ -65,6 +65,16 @@ public sealed class CaseRunner : IDisposable
         return different;
     }
 
+    /// <summary>Launches a case so many times on what it leaves, for a profiler.</summary>
+    public void Launch(KernelCase one, int times)
+    {
+        ArgumentNullException.ThrowIfNull(one);
+        Hold(one, 1);
+        using PreparedLaunch launch = Prepare(one, 0);
+        for (int i = 0; i < times; i++) launch.Launch(_stream);
+        _stream.Synchronize($"Launching {one.Name}");
+    }
+
     /// <summary>Times a case on sets of buffers that together are several times the cache.</summary>
     /// <param name="one">The case.</param>
     /// <param name="timer">How.</param>

@@ -62,6 +62,7 @@ public sealed partial class PtxPrinter
             BinaryKind.ShiftLeft => "shl." + BitSuffix(type),
             BinaryKind.ShiftRight => "shr." + Suffix(type),
             BinaryKind.Minimum => "min." + Suffix(type),
+            BinaryKind.MaximumOrNaN => "max.NaN.f32",
             _ => "max." + Suffix(type),
         };
         Line($"{word} {Define(o.Result)}, {left}, {right};");

@@ -217,6 +217,7 @@ public sealed partial class PtxPrinter
             case WarpSync: Line("bar.warp.sync 0xffffffff;"); break;
             case NamedBarrier o: Line($"bar.{(o.Wait ? "sync" : "arrive")} {o.Index}, {o.Threads};"); break;
             case ClusterSync: PrintClusterSync(); break;
+            case Refuse o: Line($"@{UseRegister(o.Condition)} trap;"); break;
             case GridDependencyWait: Line("griddepcontrol.wait;"); break;
             case GridDependencyLaunch: Line("griddepcontrol.launch_dependents;"); break;
             case If o: PrintIf(o); break;

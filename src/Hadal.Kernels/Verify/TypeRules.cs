@@ -67,6 +67,7 @@ static class TypeRules
         BulkWait o => Range(o.Pending, 0, 7, "number of groups left pending"),
         MapToPeer o => All(U32, [o.Address, o.Rank, o.Result]) ?? (kernel.ClusterSize > 1 ? null : "asks for a peer's address in a kernel without clusters"),
         NamedBarrier o => Range(o.Index, 0, 15, "index") ?? Range(o.Threads, 32, kernel.ThreadsPerBlock, "number of threads") ?? (o.Threads % 32 == 0 ? null : $"counts {o.Threads} threads, expected whole warps"),
+        Refuse o => Expect(o.Condition, Predicate),
         If o => Expect(o.Condition, Predicate),
         Loop o => Expect(o.Condition, Predicate),
         RoleSwitch o => Expect(o.Warpgroup, U32),
@@ -81,8 +82,8 @@ static class TypeRules
         bool allowed = type switch
         {
             Predicate => logic,
-            F32 => o.Kind is BinaryKind.Add or BinaryKind.Subtract or BinaryKind.Multiply or BinaryKind.Divide or BinaryKind.Minimum or BinaryKind.Maximum,
-            _ => true,
+            F32 => o.Kind is BinaryKind.Add or BinaryKind.Subtract or BinaryKind.Multiply or BinaryKind.Divide or BinaryKind.Minimum or BinaryKind.Maximum or BinaryKind.MaximumOrNaN,
+            _ => o.Kind != BinaryKind.MaximumOrNaN,
         };
         return Expect(o.Left, type) ?? Expect(o.Right, shift ? U32 : type) ?? (allowed ? null : $"does not work on {Names.Of(type)}");
     }

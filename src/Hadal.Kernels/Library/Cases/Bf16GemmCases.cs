@@ -26,6 +26,8 @@ public static class Bf16GemmCases
         yield return Dense(100, 32, 256, small, Bf16GemmOutput.BF16, CaseValues.NotFinite, 11);
         yield return Batched(3, 70, 64, 128, small, Bf16GemmOutput.BF16, 12);
         yield return Batched(4, 100, 64, 64, small with { Cluster = 2 }, Bf16GemmOutput.F32, 13);
+        yield return Dense(64, 32, 256, small, Bf16GemmOutput.BF16, CaseValues.AllEqual, 14);
+        foreach (CaseValues values in Enum.GetValues<CaseValues>().Where(v => v != CaseValues.Normal)) yield return Batched(2, 70, 32, 128, small, Bf16GemmOutput.BF16, 15, values: values);
     }
 
     /// <summary>The square that PyTorch is measured on, and the products of the model that stay in BF16 (of the output head an eighth).</summary>
@@ -55,9 +57,9 @@ public static class Bf16GemmCases
         Make(string.Create(CultureInfo.InvariantCulture, $"bf16_gemm {m}x{n}x{k} {output} {values} {config.Specification}"), new GemmShape(n, k), m, config, output, values, seed, samples);
 
     /// <summary>One product for each head.</summary>
-    public static KernelCase Batched(int heads, int m, int n, int k, GemmConfig config, Bf16GemmOutput output, ulong seed, int samples = 0) => Make(
-        string.Create(CultureInfo.InvariantCulture, $"bf16_gemm_batched {heads}x({m}x{n}x{k}) {output} {config.Specification}"),
-        new GemmShape(n, k, GemmGrouping.Batched, heads), m, config, output, CaseValues.Normal, seed, samples);
+    public static KernelCase Batched(int heads, int m, int n, int k, GemmConfig config, Bf16GemmOutput output, ulong seed, int samples = 0, CaseValues values = CaseValues.Normal) => Make(
+        string.Create(CultureInfo.InvariantCulture, $"bf16_gemm_batched {heads}x({m}x{n}x{k}) {output} {values} {config.Specification}"),
+        new GemmShape(n, k, GemmGrouping.Batched, heads), m, config, output, values, seed, samples);
 
     static KernelCase Make(string name, GemmShape shape, int m, GemmConfig config, Bf16GemmOutput output, CaseValues values, ulong seed, int samples)
     {

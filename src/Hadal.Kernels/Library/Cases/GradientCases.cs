@@ -44,9 +44,23 @@ public static class GradientCases
         yield return Grouped(80, 40, [512, 0, 128, 1024], balanced with { TensorEpilogue = true }, 28);
         yield return Dense(200, 40, 272, new Fp8GradientConfig { TileN = 32, Stages = 2, KeepsScales = true }, CaseValues.Normal, 30);
         yield return Dense(100, 70, 400, small with { Promotion = GradientPromotion.ColumnFirst }, CaseValues.Outliers, 29);
+        yield return Dense(200, 40, 272, new Fp8GradientConfig { TileN = 32, Stages = 2, Products = 2 }, CaseValues.Normal, 33);
+        yield return Dense(260, 64, 128 * 5, new Fp8GradientConfig { TileN = 64, Stages = 2, TensorEpilogue = true, Balanced = true, KeepsScales = true, Products = 2, LateEpilogue = false, ScaleOrder = ColumnScaleOrder.Interleaved }, CaseValues.Normal, 34);
+        var mixed = new Fp8GradientConfig { TileN = 32, Stages = 2, TensorEpilogue = true, MixedEpilogue = true, LateEpilogue = false, ScaleOrder = ColumnScaleOrder.Interleaved };
+        yield return Dense(300, 40, 272, mixed, CaseValues.Normal, 36);
+        yield return Grouped(144, 72, [512, 0, 128, 1024], mixed with { Balanced = true, KeepsScales = true }, 37);
+        yield return Dense(400, 72, 128 * 7, mixed with { Balanced = true, LateEpilogue = true, TileN = 64 }, CaseValues.Outliers, 38);
+        foreach (CaseValues values in Enum.GetValues<CaseValues>().Where(v => v != CaseValues.Normal))
+        {
+            yield return Grouped(48, 40, [128, 0, 256], balanced with { TensorEpilogue = true, ScaleOrder = ColumnScaleOrder.Interleaved }, 31, values: values);
+            yield return Grouped(48, 40, [128, 0, 256], small, 32, values: values);
+        }
     }
 
-    /// <summary>The published shapes M×N×K, with the chosen configuration and its rivals; four experts; then one shape with parts of the kernel left out.</summary>
+    /// <summary>Groups that do not begin at multiples of 128 tokens, which the kernel refuses.</summary>
+    public static KernelCase Misaligned() => Grouped(64, 32, [128, 100, 156], new Fp8GradientConfig { Warpgroups = 1, Waves = 1, TileN = 32, Stages = 2, Balanced = true }, 35);
+
+    /// <summary>The published shapes M×N×K, with the chosen configuration and its rivals; four experts.</summary>
     public static IEnumerable<KernelCase> Benchmarks()
     {
         foreach ((int m, int n, int k) in ((int, int, int)[])[(7168, 4096, 4096), (2048, 7168, 4096), (16384, 7168, 4096)])
@@ -57,11 +71,10 @@ public static class GradientCases
 
         var experts = new GradientShape(7168, 2048, GradientGrouping.AlongK, 4);
         yield return Grouped(experts.M, experts.N, [3584, 4608, 4224, 3968], GemmChoice.ForGradient(experts), 1, samples: 2048);
-        foreach (KernelCase diagnostic in Diagnostics()) yield return diagnostic;
     }
 
     /// <summary>What parts of the kernel cost: the same shape with a part left out. Results are not compared.</summary>
-    static IEnumerable<KernelCase> Diagnostics()
+    public static IEnumerable<KernelCase> Diagnostics()
     {
         var data = new GradientData(new GradientShape(7168, 4096), [4096], CaseValues.Normal, 1);
         var whole = new Fp8GradientConfig { Stages = 3, ScaleOrder = ColumnScaleOrder.Interleaved, TensorEpilogue = true };
@@ -73,10 +86,10 @@ public static class GradientCases
     {
         Fp8GradientConfig boxes = GemmChoice.ForGradient(new GradientShape(4096, 4096));
         yield return boxes;
+        yield return boxes with { MixedEpilogue = true };
+        yield return boxes with { MixedEpilogue = true, KeepsScales = false, LateEpilogue = true };
         yield return boxes with { KeepsScales = false, LateEpilogue = true };
-        yield return boxes with { KeepsScales = false, LateEpilogue = true, Promotion = GradientPromotion.ColumnFirst };
-        yield return boxes with { LateEpilogue = true, TileN = 96 };
-        yield return boxes with { Warpgroups = 3, Waves = 1, Stages = 4, KeepsScales = false, LateEpilogue = true, TensorEpilogue = false };
+        yield return boxes with { TileN = 96, Products = 2 };
     }
 
     /// <summary>One dense product. With <paramref name="samples"/> only so many random elements are compared, and all are looked at for what was not written.</summary>
@@ -87,10 +100,10 @@ public static class GradientCases
         string.Create(CultureInfo.InvariantCulture, $"fp8_gradient {data.Shape.M}x{data.Shape.N}x{data.Tokens[0]} {data.Values} {config}"), samples);
 
     /// <summary>One product for each group of tokens (multiples of 128).</summary>
-    public static KernelCase Grouped(int m, int n, int[] tokens, Fp8GradientConfig config, ulong seed, int samples = 0)
+    public static KernelCase Grouped(int m, int n, int[] tokens, Fp8GradientConfig config, ulong seed, int samples = 0, CaseValues values = CaseValues.Normal)
     {
-        var data = new GradientData(new GradientShape(m, n, GradientGrouping.AlongK, tokens.Length), tokens, CaseValues.Normal, seed);
-        return new GradientProblem(data, config).Case(string.Create(CultureInfo.InvariantCulture, $"fp8_gradient_grouped {m}x{n}x({string.Join('+', tokens)}) {config}"), samples);
+        var data = new GradientData(new GradientShape(m, n, GradientGrouping.AlongK, tokens.Length), tokens, values, seed);
+        return new GradientProblem(data, config).Case(string.Create(CultureInfo.InvariantCulture, $"fp8_gradient_grouped {m}x{n}x({string.Join('+', tokens)}) {values} {config}"), samples);
     }
 }
 
@@ -177,6 +190,7 @@ sealed class GradientProblem
             [
                 a, b, aScale, bScale,
                 _config.TensorEpilogue ? new CaseArgument.Matrix("d", ElementType.F32, (long)_shape.Groups * _shape.M, _shape.N, 4L * _shape.N) : new CaseArgument.Address("d"),
+                .. _config.MixedEpilogue ? (CaseArgument[])[new CaseArgument.Address("d")] : [],
                 dense ? new CaseArgument.Word((uint)_k) : new CaseArgument.Address("offsets"),
                 .. _config.Balanced ? (CaseArgument[])[new CaseArgument.Address("flags")] : [],
             ],

@@ -22,6 +22,14 @@ public static class KernelCases
         .. Fp8GemmCases.DeviceConformance(),
     ];
 
+    /// <summary>Kernels with parts left out, wholes beside them, and rivals of the chosen, for a device: where the time goes.</summary>
+    public static IEnumerable<KernelCase> Diagnostics() =>
+    [
+        .. Fp8GemmCases.Diagnostics(),
+        .. GradientCases.Diagnostics(),
+        .. QuantizeCases.Rivals(),
+    ];
+
     /// <summary>The shapes that matter, with the library's choice of configuration and its rivals. Checked by samples.</summary>
     public static IEnumerable<KernelCase> Benchmarks() =>
     [

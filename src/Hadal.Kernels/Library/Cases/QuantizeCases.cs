@@ -31,10 +31,17 @@ public static class QuantizeCases
         yield return Rows(9, 1280, ScaleKind.Plain, CaseValues.Normal, ++seed);
         yield return Rows(1, 16, ScaleKind.PowerOfTwo, CaseValues.Normal, ++seed);
         yield return Retile(128, 128, ElementType.E4M3, ScaleKind.Plain, ColumnScaleOrder.Natural, CaseValues.Normal, ++seed);
+        foreach (ElementType source in (ElementType[])[ElementType.E4M3, ElementType.BF16])
+        {
+            yield return Retile(520, 272, source, ScaleKind.Plain, ColumnScaleOrder.Interleaved, CaseValues.Outliers, ++seed, schedule: new RetileSchedule(BlocksEach: 1));
+            yield return Retile(530, 272, source, ScaleKind.Plain, ColumnScaleOrder.Natural, CaseValues.NotFinite, ++seed, schedule: new RetileSchedule(Warps: 16, BlocksEach: 1));
+            yield return Retile(300, 144, source, ScaleKind.PowerOfTwo, ColumnScaleOrder.Natural, CaseValues.Normal, ++seed, schedule: new RetileSchedule(Warps: 16, BlocksEach: 0, Prefetch: false));
+        }
+
         yield return Counted(Rows(11, 336, ScaleKind.Plain, CaseValues.Normal, ++seed), 11, 30, () => RowCastKernel.Build(336, ScaleKind.Plain, RowCount.Device), RowCastKernel.Blocks(30, 336));
         yield return Counted(
             Retile(140, 144, ElementType.E4M3, ScaleKind.Plain, ColumnScaleOrder.Natural, CaseValues.Normal, ++seed), 140, 400,
-            () => RetileKernel.Build(144, ElementType.E4M3, ScaleKind.Plain, ColumnScaleOrder.Natural, RowCount.Device), RetileKernel.Blocks(400, 144));
+            () => RetileKernel.Build(144, ElementType.E4M3, ScaleKind.Plain, ColumnScaleOrder.Natural, RowCount.Device), RetileKernel.Blocks(400, 144, 3));
         yield return Counted(Pack(11, 336, CaseValues.Normal, ++seed), 11, 30, () => E5M6Kernels.BuildPack(336, RowCount.Device), E5M6Kernels.Blocks(30, 336));
     }
 
@@ -46,11 +53,21 @@ public static class QuantizeCases
         {
             yield return Rows(rows, 7168, ScaleKind.Plain, CaseValues.Normal, 1, Samples);
             yield return Rows(rows, 7168, ScaleKind.PowerOfTwo, CaseValues.Normal, 1, Samples);
-            yield return Retile(rows, 7168, ElementType.E4M3, ScaleKind.Plain, ColumnScaleOrder.Interleaved, CaseValues.Normal, 1, Samples);
-            yield return Retile(rows, 7168, ElementType.BF16, ScaleKind.Plain, ColumnScaleOrder.Interleaved, CaseValues.Normal, 1, Samples);
+            foreach (ElementType source in (ElementType[])[ElementType.E4M3, ElementType.BF16])
+                yield return Retile(rows, 7168, source, ScaleKind.Plain, ColumnScaleOrder.Interleaved, CaseValues.Normal, 1, Samples);
             yield return Blocks(rows, 7168, ScaleKind.Plain, CaseValues.Normal, 1, Samples / 100);
             yield return Pack(rows, 16384, CaseValues.Normal, 1, Samples);
             yield return Unpack(rows, 16384, CaseValues.Normal, 1, Samples);
+        }
+    }
+
+    /// <summary>The schedules of the re-tiling kernel, on the larger shape.</summary>
+    public static IEnumerable<KernelCase> Rivals()
+    {
+        foreach (ElementType source in (ElementType[])[ElementType.E4M3, ElementType.BF16])
+        {
+            foreach (RetileSchedule schedule in (RetileSchedule[])[new(8, 2), new(8, 3), new(8, 0, false), new(16, 2), new(16, 0, false)])
+                yield return Retile(16384, 7168, source, ScaleKind.Plain, ColumnScaleOrder.Interleaved, CaseValues.Normal, 1, 4000, schedule);
         }
     }
 
@@ -101,9 +118,10 @@ public static class QuantizeCases
     }
 
     /// <summary>128×1 tiles, transposed, of BF16 or of 1×128 E4M3.</summary>
-    public static KernelCase Retile(int rows, int columns, ElementType source, ScaleKind kind, ColumnScaleOrder order, CaseValues values, ulong seed, int samples = 0)
+    public static KernelCase Retile(int rows, int columns, ElementType source, ScaleKind kind, ColumnScaleOrder order, CaseValues values, ulong seed, int samples = 0, RetileSchedule? schedule = null)
     {
         var problem = new QuantizeProblem(rows, columns, values, seed);
+        schedule ??= new();
         bool coded = source == ElementType.E4M3;
         int tiles = TileQuantizer.TileCount(rows), rowTiles = TileQuantizer.TileCount(columns), stride = (rows + 15) / 16 * 16, inputStride = (rows + 3) / 4 * 4;
         long elements = (long)rows * columns;
@@ -119,9 +137,9 @@ public static class QuantizeCases
         if (coded) arguments.Add(Word(inputStride));
         return new KernelCase
         {
-            Name = Name($"retile_{source}", rows, columns, values, kind) + $" {order}",
-            Build = () => RetileKernel.Build(columns, source, kind, order),
-            Blocks = _ => RetileKernel.Blocks(rows, columns),
+            Name = Name($"retile_{source}", rows, columns, values, kind) + $" {order} {schedule}",
+            Build = () => RetileKernel.Build(columns, source, kind, order, schedule: schedule),
+            Blocks = multiprocessors => RetileKernel.Blocks(rows, columns, multiprocessors, schedule),
             Buffers = [.. buffers, new("codes", (long)columns * stride), new("scales", 4L * tiles * columns)],
             Arguments = arguments,
             Check = read => TileCheck.Compare(columns * tiles, samples, seed, read, (tile, output) =>

@@ -29,7 +29,12 @@ static class Fp8GemmCases
         yield return Dense(140, 200, 144, Small with { TileN = 64, BoxStores = true }, OperandKind.UnevenScales);
         yield return Dense(300, 136, 144, new GemmConfig { Stages = 2, BoxStores = true, LateEpilogue = false }, OperandKind.UnevenScales);
         foreach (OperandKind kind in new[] { OperandKind.Normal, OperandKind.Outliers, OperandKind.AllEqual, OperandKind.Subnormal, OperandKind.OneNaN })
+        {
             yield return Dense(70, 40, 272, Small, kind);
+            yield return Contiguous([0, 36, 36, 104], 40, 272, Small, kind);
+            yield return Masked([35, 0, 65], 68, 40, 272, Small, kind);
+        }
+
         yield return Contiguous([0, 68, 68, 132, 192], 48, 144, Small, OperandKind.UnevenScales);
         yield return Masked([65, 0, 80], 80, 40, 144, Small, OperandKind.UnevenScales);
     }
@@ -86,6 +91,20 @@ static class Fp8GemmCases
 
         foreach (int[] counts in new int[][] { [1006], [540, 497], [300, 256, 281, 248] })
             yield return Masked(counts, 4096, 4096, 7168, GemmChoice.ForFp8(counts.Sum() / counts.Length, new GemmShape(4096, 7168, GemmGrouping.Masked, counts.Length), multiprocessors), OperandKind.Normal, sampled: true);
+    }
+
+    /// <summary>What parts of a product cost: the chosen tile of three shapes, whole, with its epilogue at once, so without promotion, and without the epilogue. The latter two are not compared.</summary>
+    public static IEnumerable<KernelCase> Diagnostics()
+    {
+        foreach ((int m, int n, int k) in new[] { (4096, 7168, 16384), (4096, 7168, 2048), (4096, 32768, 512) })
+        {
+            Fp8Problem problem = DenseProblem(m, n, k, OperandKind.Normal, sampled: true);
+            GemmConfig whole = GemmChoice.ForFp8(m, new GemmShape(n, k), 132);
+            yield return Dense(m, n, k, whole, OperandKind.Normal, sampled: true, problem);
+            yield return Dense(m, n, k, whole with { LateEpilogue = false }, OperandKind.Normal, sampled: true, problem);
+            foreach (GemmConfig part in new[] { whole with { LateEpilogue = false, Omits = GemmOmission.Promotion }, whole with { Omits = GemmOmission.Epilogue } })
+                yield return Dense(m, n, k, part, OperandKind.Normal, sampled: true, problem) with { Check = _ => new CaseResult(true, 0, 0, "not compared") };
+        }
     }
 
     /// <summary>One product.</summary>

@@ -17,7 +17,8 @@ sealed class Fp8GemmConsumer
     readonly U64 _bScaleTable;
     readonly IEpilogue _epilogue;
     readonly Accumulator _product;
-    readonly Fragment[] _sum;
+    readonly Accumulator[] _unpromoted;
+    readonly Fragment[] _sum, _made;
     readonly Register<F32>[] _rowScale, _rowScaleBelow;
     readonly Register<U32> _row, _column, _rowEnd, _previousRow, _previousColumn, _previousRowEnd, _chunkAhead;
     readonly Register<U64>[] _bScale;
@@ -41,7 +42,9 @@ sealed class Fp8GemmConsumer
         _aScale = read.Vector(aScale, warpgroupRow + scope.FragmentRow());
         _slot = read.Carry(_a, _b);
         _product = scope.Accumulator(config.TileN, "product");
+        _unpromoted = config.Omits == GemmOmission.Promotion ? [_product, .. Enumerable.Range(1, config.Waves - 1).Select(_ => scope.Accumulator(config.TileN, "product"))] : [];
         _sum = [.. Enumerable.Range(0, config.Waves).Select(_ => scope.Fragment(config.TileN, "sum"))];
+        _made = [.. _sum];
         _rowScale = [.. _sum.Select(_ => scope.Register<F32>("row_scale"))];
         _rowScaleBelow = [.. _sum.Select(_ => scope.Register<F32>("row_scale_below"))];
         _row = scope.Register<U32>("row");
@@ -84,7 +87,8 @@ sealed class Fp8GemmConsumer
         (F32 Row, F32 Below)[] ahead = [];
         for (int wave = 0; wave < _config.Waves; wave++)
         {
-            PendingFragment pending = _scope.Multiply(_product, _slot[_a].Below(64 * _config.RowWarpgroups * wave), _slot[_b]);
+            bool promotes = _config.Omits != GemmOmission.Promotion;
+            PendingFragment pending = _scope.Multiply(promotes ? _product : _unpromoted[wave], _slot[_a].Below(64 * _config.RowWarpgroups * wave), _slot[_b], accumulate: !promotes && !first);
             if (first && _config.LateEpilogue) LeavePrevious(wave);
             if (wave == 0) FetchAhead(last);
             F32[] scale = [.. bScale.Select(b => _rowScale[wave].Value * b)], below = [.. bScale.Select(b => _rowScaleBelow[wave].Value * b)];
@@ -101,7 +105,9 @@ sealed class Fp8GemmConsumer
 
             Fragment product = pending.Wait();
             release?.Release();
-            Promote(_sum[wave], product, scale, below, column, accumulate: !first);
+            if (promotes) Promote(_sum[wave], product, scale, below, column, accumulate: !first);
+            else if (last) Promote(product, product, scale, below, column, accumulate: false);
+            _made[wave] = promotes ? _sum[wave] : product;
         }
 
         for (int wave = 0; wave < ahead.Length; wave++) (_rowScale[wave].Value, _rowScaleBelow[wave].Value) = ahead[wave];
@@ -177,8 +183,14 @@ sealed class Fp8GemmConsumer
     void LeavePrevious(int wave) =>
         _scope.If(_previousRowEnd.Value.IsNot(0), () => Leave(wave, _previousRow.Value, _previousColumn.Value, _previousRowEnd.Value), uniform: true);
 
-    void Leave(int wave, U32 row, U32 column, U32 rowEnd) =>
-        _epilogue.Store(wave, _sum[wave], FirstRow(wave, row), column, rowEnd);
+    void Leave(int wave, U32 row, U32 column, U32 rowEnd)
+    {
+        // Without the epilogue: never, which the compiler does not know.
+        if (_config.Omits == GemmOmission.Epilogue) _scope.If((column >> 24).IsNot(0), Store, uniform: true);
+        else Store();
+
+        void Store() => _epilogue.Store(wave, _made[wave], FirstRow(wave, row), column, rowEnd);
+    }
 
     U32 FirstRow(int wave, U32 row) => row + (_rowIndex << 6) + 64 * _config.RowWarpgroups * wave;
 }

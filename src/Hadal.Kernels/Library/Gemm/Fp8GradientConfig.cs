@@ -109,11 +109,19 @@ public sealed record Fp8GradientConfig
     /// <summary>Tiles are added to D by TMA out of shared memory, while the warpgroups go on; otherwise straight from the registers.</summary>
     public bool TensorEpilogue { get; init; }
 
+    /// <summary>
+    /// With <see cref="TensorEpilogue"/>: every second wave is added straight from the registers instead, while TMA still reads the first one out of shared memory.
+    /// </summary>
+    public bool MixedEpilogue { get; init; }
+
     /// <summary>Groups of 8 columns whose scales are read while the product is made; the others are read during promotion.</summary>
     public int ScalesAhead { get; init; }
 
     /// <summary>The scales of columns are read once a stage and kept for the second wave.</summary>
     public bool KeepsScales { get; init; }
+
+    /// <summary>Products of a warpgroup in flight: with 2 both waves of a stage are multiplied at once, and the first is promoted under the second.</summary>
+    public int Products { get; init; } = 1;
 
     /// <summary>In which order a chunk's product meets its scales.</summary>
     public GradientPromotion Promotion { get; init; }
@@ -148,8 +156,10 @@ public sealed record Fp8GradientConfig
         if (Warpgroups is < 1 or > 3) throw new ArgumentException($"{Warpgroups} multiplying warpgroups: 1 to 3 fit the register file.");
         if (Waves is < 1 or > 2 || TileM > 256) throw new ArgumentException($"{Waves} waves of {Warpgroups} warpgroups: a tile has at most 256 rows, in 1 or 2 waves.");
         if (TileN is < 32 or > 256 || TileN % 32 != 0) throw new ArgumentException($"TileN = {TileN}: a multiple of 32 up to 256.");
-        if ((Waves + 1) * TileN / 2 > ConsumerRegisters - 24)
-            throw new ArgumentException($"{Waves} waves of {TileN} columns need {(Waves + 1) * TileN / 2} accumulators of {ConsumerRegisters} registers: make the tile smaller.");
+        if (Products < 1 || Products > Waves) throw new ArgumentException($"Products = {Products}: from 1 to the waves, {Waves}.");
+        if ((Waves + Products) * TileN / 2 > ConsumerRegisters - 24)
+            throw new ArgumentException($"{Waves} waves of {TileN} columns with {Products} products in flight need {(Waves + Products) * TileN / 2} accumulators of {ConsumerRegisters} registers: make the tile smaller.");
+        if (MixedEpilogue && (!TensorEpilogue || Waves < 2)) throw new ArgumentException("A mixed epilogue needs two waves and TensorEpilogue.");
         if (Stages < 2) throw new ArgumentException($"{Stages} stages: the next is awaited while the current one multiplies, so at least 2.");
         if (SharedBytes > Kernel.MaximumSharedBytes) throw new ArgumentException($"{Stages} stages of {TileM} and {TileN} rows need {SharedBytes} bytes of shared memory, a block has {Kernel.MaximumSharedBytes}: take fewer.");
         if (Cluster is not (1 or 2)) throw new ArgumentException($"Cluster = {Cluster}: 1 or 2.");
@@ -159,5 +169,5 @@ public sealed record Fp8GradientConfig
 
     /// <summary>A short name: what log lines and kernel names say.</summary>
     public override string ToString() =>
-        $"{Warpgroups}x{Waves}x64x{TileN}_s{Stages}_c{Cluster}_g{RasterGroup}_a{ScalesAhead}{(KeepsScales ? "_k" : "")}{(ScaleOrder == ColumnScaleOrder.Interleaved ? "_i" : "")}{(Promotion == GradientPromotion.ColumnFirst ? "_cf" : "")}{(LateEpilogue ? "_late" : "")}{(Balanced ? "_balanced" : "")}{(TensorEpilogue ? "_tma" : "")}{(Omits == GradientOmission.Nothing ? "" : "_without_" + Omits)}";
+        $"{Warpgroups}x{Waves}x64x{TileN}_s{Stages}_c{Cluster}_g{RasterGroup}_a{ScalesAhead}{(KeepsScales ? "_k" : "")}{(Products == 1 ? "" : $"_p{Products}")}{(ScaleOrder == ColumnScaleOrder.Interleaved ? "_i" : "")}{(Promotion == GradientPromotion.ColumnFirst ? "_cf" : "")}{(LateEpilogue ? "_late" : "")}{(Balanced ? "_balanced" : "")}{(TensorEpilogue ? MixedEpilogue ? "_mixed" : "_tma" : "")}{(Omits == GradientOmission.Nothing ? "" : "_without_" + Omits)}";
 }

@@ -15,7 +15,7 @@ sealed class Fp8GradientConsumer
     readonly CarriedSlot _slot;
     readonly F32Epilogue? _direct;
     readonly F32BoxEpilogue? _boxes;
-    readonly Accumulator _product;
+    readonly Accumulator[] _products;
     readonly Fragment[] _sum;
     readonly Register<F32>[] _rowScale, _rowScaleBelow;
     readonly Register<U32> _columnScales, _previousRow, _previousColumn, _previousGroup, _previousEnds;
@@ -37,7 +37,7 @@ sealed class Fp8GradientConsumer
         _aScale = read.Vector(operands.AScale, warpgroupRow + scope.FragmentRow());
         _bScale = read.Vector(operands.BScale, (scope.Lane & 3) << (config.ScaleOrder == ColumnScaleOrder.Interleaved ? 2 : 1));
         _slot = read.Carry(_a, _b);
-        _product = scope.Accumulator(config.TileN, "product");
+        _products = [.. Enumerable.Range(0, config.Products).Select(_ => scope.Accumulator(config.TileN, "product"))];
         _sum = [.. Enumerable.Range(0, config.Waves).Select(_ => scope.Fragment(config.TileN, "sum"))];
         _rowScale = [.. _sum.Select(_ => scope.Register<F32>("row_scale"))];
         _rowScaleBelow = [.. _sum.Select(_ => scope.Register<F32>("row_scale_below"))];
@@ -47,7 +47,7 @@ sealed class Fp8GradientConsumer
         _previousGroup = scope.Register("previous_group", scope.Constant(0));
         _previousEnds = scope.Register("previous_ends", scope.Constant(0));
         if (result.Map is { } map) _boxes = new F32BoxEpilogue(kernel, scope, map, config.TileN, buffers!);
-        else _direct = new F32Epilogue(scope, result.Pointer, shape.N, config.TileN, shape.N % (config.TileN * config.Cluster) != 0, accumulate: true);
+        if (result.Map is null || config.MixedEpilogue) _direct = new F32Epilogue(scope, result.Pointer, shape.N, config.TileN, shape.N % (config.TileN * config.Cluster) != 0, accumulate: true);
         _walk = new GradientWalk(kernel, scope, shape, config, tokens);
         _order = config.Balanced ? new PieceOrder(kernel, scope, config, flags, _walk) : null;
     }
@@ -85,9 +85,12 @@ sealed class Fp8GradientConsumer
         (F32 Row, F32 Below)[] ahead = [];
         U32 columnScales = _columnScales.Value;
         var columns = new F32[_groups][];
+        var started = new Queue<PendingFragment>();
+        for (int wave = 0; wave < _config.Products - 1; wave++) started.Enqueue(Start(wave));
         for (int wave = 0; wave < _config.Waves; wave++)
         {
-            PendingFragment pending = _scope.Multiply(_product, _slot[_a].Below(64 * _config.Warpgroups * wave), _slot[_b]);
+            if (wave + _config.Products - 1 < _config.Waves) started.Enqueue(Start(wave + _config.Products - 1));
+            PendingFragment pending = started.Dequeue();
             if (first && _config.LateEpilogue) LeavePrevious(wave);
             if (wave == 0 || !_config.KeepsScales) columns = new F32[_groups][];
             for (int group = 0; group < Math.Min(_groups, _config.ScalesAhead); group++) Fetch(columns, group, columnScales);
@@ -103,7 +106,7 @@ sealed class Fp8GradientConsumer
                 }
             }
 
-            Fragment product = pending.Wait();
+            Fragment product = pending.Wait(younger: started.Count);
 
             // The scales of B's rows lie in the stage: it goes back once all of them are in registers.
             bool readAll = _config.ScalesAhead >= _groups || (_config.KeepsScales && _config.Waves > 1);
@@ -133,6 +136,8 @@ sealed class Fp8GradientConsumer
         }
 
         TakeScales(ahead);
+
+        PendingFragment Start(int wave) => _scope.Multiply(_products[wave % _config.Products], _slot[_a].Below(64 * _config.Warpgroups * wave), _slot[_b]);
     }
 
     void Enter()
@@ -191,8 +196,8 @@ sealed class Fp8GradientConsumer
         }
 
         U32 first = row + (_scope.Index << 6) + 64 * _config.Warpgroups * wave;
-        _direct?.Write(_sum[wave], first, column, end);
-        _boxes?.Add(_sum[wave], first, column, end);
+        if (_boxes is null || (_config.MixedEpilogue && wave % 2 == 1)) _direct!.Write(_sum[wave], first, column, end);
+        else _boxes.Add(_sum[wave], first, column, end);
         if (wave == _config.Waves - 1) _order?.Signal(ends, () => _boxes?.Finish());
     }
 }

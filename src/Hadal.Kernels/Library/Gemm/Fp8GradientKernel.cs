@@ -15,7 +15,7 @@ namespace Hadal.Kernels.Library.Gemm;
 /// scales of its columns.
 /// Parameters, in order: maps a [M, K], b [N, K] e4m3 (K = all tokens); maps a_scale [⌈K/128⌉, M], b_scale [⌈K/128⌉, N] f32, rows padded to 4 places (b_scale to 16
 /// when interleaved); pointer d [groups, M, N] f32 (with
-/// TensorEpilogue a map of [groups·M, N]); the tokens (k; or offsets, groups + 1 words, multiples of 128);
+/// TensorEpilogue a map of [groups·M, N], with MixedEpilogue the map and the pointer); the tokens (k; or offsets, groups + 1 words, multiples of 128: the kernel ends with an error on others);
 /// balanced: pointer flags (<see cref="Fp8GradientConfig.FlagWords"/>).
 /// </remarks>
 public static class Fp8GradientKernel
@@ -36,8 +36,10 @@ public static class Fp8GradientKernel
             TensorMap b = kernel.TensorMap("b", ElementType.E4M3, config.TileN, 128, Swizzle.Bytes128);
             TensorMap aScale = kernel.TensorMap("a_scale", ElementType.F32, 1, config.TileM);
             TensorMap bScale = kernel.TensorMap("b_scale", ElementType.F32, 1, config.TileN);
-            GradientResult result = config.TensorEpilogue ? new(default, F32BoxEpilogue.Map(kernel, "d")) : new(kernel.Pointer("d", ElementType.F32), null);
+            TensorMap? map = config.TensorEpilogue ? F32BoxEpilogue.Map(kernel, "d") : null;
+            var result = new GradientResult(map is null || config.MixedEpilogue ? kernel.Pointer(map is null ? "d" : "d_elements", ElementType.F32) : default, map);
             GradientTokens tokens = GradientTokens.Declare(kernel, shape);
+            tokens.Check(kernel, shape);
             U64 flags = config.Balanced ? kernel.Pointer("flags", ElementType.F32) : default;
             var operands = new GradientOperands(
                 new RingOperand(a, config.TileM, config.Cluster > 1), new RingOperand(b, config.TileN), new RingOperand(aScale, 1), new RingOperand(bScale, 1));
@@ -70,7 +72,7 @@ public static class Fp8GradientKernel
     }
 }
 
-/// <summary>Where the sums go: a pointer, or a map.</summary>
+/// <summary>Where the sums go: a pointer, or a map, or both.</summary>
 sealed record GradientResult(U64 Pointer, TensorMap? Map);
 
 /// <summary>What a stage of the ring holds.</summary>

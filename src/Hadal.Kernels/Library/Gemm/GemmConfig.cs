@@ -38,6 +38,19 @@ public sealed record GemmShape(int N, int K, GemmGrouping Grouping = GemmGroupin
     }
 }
 
+/// <summary>What an FP8 product leaves out so that a measurement shows what it costs. Its results are wrong.</summary>
+public enum GemmOmission
+{
+    /// <summary>Nothing: the kernel.</summary>
+    Nothing,
+
+    /// <summary>Promotion: the tensor cores add up all of K, and the whole is scaled once. Not with a late epilogue, whose tile would be overwritten.</summary>
+    Promotion,
+
+    /// <summary>Rounding and storing the tile.</summary>
+    Epilogue,
+}
+
 /// <summary>The tile and schedule of a GEMM kernel. Chosen by a table of shapes, or by hand.</summary>
 public sealed record GemmConfig
 {
@@ -77,6 +90,9 @@ public sealed record GemmConfig
     /// </summary>
     public int SplitK { get; init; } = 1;
 
+    /// <summary>For measurements only: what an FP8 product leaves out.</summary>
+    public GemmOmission Omits { get; init; }
+
     /// <summary>Warpgroups beside each other along the rows of a tile.</summary>
     public int RowWarpgroups => Warpgroups / SplitK;
 
@@ -115,13 +131,14 @@ public sealed record GemmConfig
         if (BlocksEach < 1 || BlocksEach > Residency) throw new ArgumentException($"BlocksEach = {BlocksEach}: from 1 to the residency, {Residency}.");
         if (BoxStores && TileN % 64 != 0) throw new ArgumentException($"TileN = {TileN} with box stores: a multiple of 64, the columns of a box.");
         if (Cluster is not (1 or 2)) throw new ArgumentException($"Cluster = {Cluster}: 1 or 2.");
+        if (Omits == GemmOmission.Promotion && (LateEpilogue || SplitK > 1)) throw new ArgumentException("Without promotion a tile leaves before the next begins: no late epilogue, no SplitK.");
         if (RasterGroup < 1) throw new ArgumentException($"RasterGroup = {RasterGroup}: at least 1.");
     }
 
     /// <summary>All numbers in a line without spaces, as <see cref="Parse"/> reads it: <c>wg2w2n128s4c1g16late</c>.</summary>
     public string Specification => string.Create(
         System.Globalization.CultureInfo.InvariantCulture,
-        $"wg{Warpgroups}w{Waves}n{TileN}s{Stages}c{Cluster}g{RasterGroup}{(SplitK == 1 ? "" : $"k{SplitK}")}{(Residency == 1 ? "" : $"r{Residency}b{BlocksEach}")}{(BoxStores ? "t" : "")}{(LateEpilogue ? "late" : "")}");
+        $"wg{Warpgroups}w{Waves}n{TileN}s{Stages}c{Cluster}g{RasterGroup}{(SplitK == 1 ? "" : $"k{SplitK}")}{(Residency == 1 ? "" : $"r{Residency}b{BlocksEach}")}{(BoxStores ? "t" : "")}{(LateEpilogue ? "late" : "")}{Omits switch { GemmOmission.Promotion => "np", GemmOmission.Epilogue => "ne", _ => "" }}");
 
     /// <summary>Reads a <see cref="Specification"/>; what it leaves out has its default, and the epilogue is not late.</summary>
     public static GemmConfig Parse(string text)
@@ -136,8 +153,16 @@ public sealed record GemmConfig
             int digits = end;
             while (digits < text.Length && char.IsAsciiDigit(text[digits])) digits++;
             int number = end == digits ? 0 : int.Parse(text.AsSpan(end, digits - end), System.Globalization.CultureInfo.InvariantCulture);
+            foreach ((string suffix, GemmOmission omission) in ((string, GemmOmission)[])[("np", GemmOmission.Promotion), ("ne", GemmOmission.Epilogue)])
+            {
+                if (!word.EndsWith(suffix, StringComparison.Ordinal)) continue;
+                config = config with { Omits = omission };
+                word = word[..^suffix.Length];
+            }
+
             config = word switch
             {
+                "" => config,
                 "wg" => config with { Warpgroups = number },
                 "w" => config with { Waves = number },
                 "n" => config with { TileN = number },
@@ -160,5 +185,5 @@ public sealed record GemmConfig
     }
 
     /// <summary>A short name: what log lines and kernel names say.</summary>
-    public override string ToString() => $"{TileM}x{TileN}_s{Stages}_c{Cluster}{(SplitK == 1 ? "" : $"_k{SplitK}")}{(Residency == 1 ? "" : $"_r{Residency}")}{(BoxStores ? "_boxes" : "")}{(LateEpilogue ? "_late" : "")}";
+    public override string ToString() => $"{TileM}x{TileN}_s{Stages}_c{Cluster}{(SplitK == 1 ? "" : $"_k{SplitK}")}{(Residency == 1 ? "" : $"_r{Residency}")}{(BoxStores ? "_boxes" : "")}{(LateEpilogue ? "_late" : "")}{(Omits == GemmOmission.Nothing ? "" : "_without_" + Omits)}";
 }

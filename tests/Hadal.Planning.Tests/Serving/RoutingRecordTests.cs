@@ -43,7 +43,7 @@ public sealed class RoutingRecordTests
         (RoutingRecord record, float[] logits, float[] plain) = Read();
         Assert.Equal(plain, logits);
         Assert.Equal([1, 2], record.Layers);
-        Assert.Equal(["first", "second"], record.Windows.Select(w => w.Label));
+        Assert.Equal(["first", "second"], record.Windows.Select(w => w.Label), StringComparer.Ordinal);
         Assert.Equal([40, 60], record.Windows.Select(w => w.Tokens));
         foreach (RoutingWindow window in record.Windows)
         {

@@ -73,7 +73,7 @@ public sealed class UnitSimulationTests
     {
         UnitOutcome one = Prefill(new SyntheticRouting(Gate, 0.7, TimeSpan.FromMinutes(30), 7), minutes: 24), two = Prefill(new SyntheticRouting(Gate, 0.7, TimeSpan.FromMinutes(30), 7), minutes: 24);
         Assert.Equal(one.Samples, two.Samples);
-        Assert.Equal(one.Looks.Select(l => l.Decision.Reason), two.Looks.Select(l => l.Decision.Reason));
+        Assert.Equal(one.Looks.Select(l => l.Decision.Reason), two.Looks.Select(l => l.Decision.Reason), StringComparer.Ordinal);
     }
 
     /// <summary>The decoding unit as it ran: 18 nodes, 144 GPUs with two routed experts, 32 of 288 redundant.</summary>

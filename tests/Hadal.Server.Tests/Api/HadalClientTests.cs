@@ -90,7 +90,7 @@ public sealed class HadalClientTests
         // Its result goes back with the call, and the answer follows; the same streamed, where the call comes whole.
         Task<ChatResponse> GoOn(ChatResponse called, FunctionCallContent function) => Ask([new(ChatRole.User, "Weather?"), .. called.Messages, new(ChatRole.Tool, [new FunctionResultContent(function.CallId, Invoke(function))])]);
         Task<ChatResponse> Ask(ChatMessage[] messages) => bare.GetResponseAsync(messages, options, Limit);
-        object? Invoke(FunctionCallContent function) => tool.InvokeAsync(new AIFunctionArguments(function.Arguments), Limit).AsTask().GetAwaiter().GetResult();
+        object? Invoke(FunctionCallContent function) => tool.InvokeAsync(new AIFunctionArguments(function.Arguments, StringComparer.Ordinal), Limit).AsTask().GetAwaiter().GetResult();
         Assert.Equal("Cold.", (await GoOn(call, content)).Text);
         Assert.Equal("Kiel", asked);
         ChatResponse streamed = await bare.GetStreamingResponseAsync([new ChatMessage(ChatRole.User, "Weather?")], options, Limit).ToChatResponseAsync(Limit);

@@ -65,8 +65,8 @@ public sealed partial class TaskTests
     {
         SupervisedTask kind = SupervisedTask.Find(task);
         Assert.Equal(kind.Draw(5, 17).Question, kind.Draw(5, 17).Question);
-        Assert.Equal(Draw(task).Select(p => p.Question), Draw(task).Select(p => p.Question));
-        Assert.NotEqual(Draw(task).Select(p => p.Question), Draw(task, 6).Select(p => p.Question));
+        Assert.Equal(Draw(task).Select(p => p.Question), Draw(task).Select(p => p.Question), StringComparer.Ordinal);
+        Assert.NotEqual(Draw(task).Select(p => p.Question), Draw(task, 6).Select(p => p.Question), StringComparer.Ordinal);
     }
 
     [Theory]
@@ -88,9 +88,9 @@ public sealed partial class TaskTests
     {
         foreach (string task in (string[])["addition", "sorting", "countdown"])
         {
-            foreach (IGrouping<string, TaskProblem> same in Draw(task).GroupBy(p => p.Key))
+            foreach (IGrouping<string, TaskProblem> same in Draw(task).GroupBy(p => p.Key, StringComparer.Ordinal))
             {
-                Assert.Single(same.Select(p => string.Join(' ', Numbers(p.Question).Order())).Distinct());
+                Assert.Single(same.Select(p => string.Join(' ', Numbers(p.Question).Order())).Distinct(StringComparer.Ordinal));
                 Assert.Single(same.Select(SupervisedTask.IsHeldOut).Distinct());
             }
         }

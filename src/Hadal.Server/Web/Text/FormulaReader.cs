@@ -346,7 +346,7 @@ sealed class FormulaReader
 
         if (!IsCommand("end")) throw new FormatException("no \\end");
         _at += "\\end".Length;
-        if (Raw() != name) throw new FormatException("another \\end");
+        if (!string.Equals(Raw(), name, StringComparison.Ordinal)) throw new FormatException("another \\end");
         string kind = name switch { "cases" or "rcases" => "cases", "aligned" or "align" or "align*" or "split" or "alignedat" => "aligned", _ => "matrix" };
         JsonArray table = E("mtable", [.. rows], new JsonObject { ["kind"] = kind });
         return brackets is ("", "") ? table : E("mrow", [Fence(brackets.Before), table, Fence(brackets.After)]);

@@ -24,7 +24,7 @@ public sealed class MessageTests
     [InlineData("inspect frob", "There is no command \"frob\".", "one of forward, config, tensors, memory")]
     [InlineData("tokenizer frob --json", "There is no command \"frob\".", "one of train, encode, decode")]
     [InlineData("--json", "--json stands where a command belongs.", "one of quickstart, train,")]
-    [InlineData("bench", "No command was given.", "one of step, decode, matrix")]
+    [InlineData("bench", "No command was given.", "one of step, decode, serve, matrix, layer")]
     public void An_unknown_command_is_named_with_those_there_are(string line, string given, string expected) =>
         Refused(2, line.Split(' '), "error: " + given, "expected: " + expected);
 

@@ -124,13 +124,13 @@ sealed class RemoteWorker : IPrefillWorker, IDecodeWorker, IDisposable
 
             await stream.CompleteAsync();
         }
-        catch (RpcException failed)
+        catch (RpcException failed) when (cancellationToken.IsCancellationRequested)
         {
             throw Failed(failed, cancellationToken);
         }
-        catch (InvalidOperationException)
+        catch (Exception ended) when (ended is InvalidOperationException or RpcException)
         {
-            // The worker ended the call before it had read all; the answer says why.
+            // The call was over before all was sent, because the worker refused or died. Writing only learns that it is over; reading the answer says why.
         }
     }
 

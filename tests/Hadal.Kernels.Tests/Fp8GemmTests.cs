@@ -55,6 +55,20 @@ public sealed class Fp8GemmTests
         Assert.Contains("begins at column 70", error.Message, StringComparison.Ordinal);
     }
 
+    /// <summary>Buffers of the worst case, tokens·k + 127·experts rows: NaN stands in what no group uses.</summary>
+    [Theory]
+    [InlineData(128, 256)]
+    [InlineData(36, 104)]
+    public void Rows_beyond_the_contiguous_groups_are_neither_used_nor_written(int second, int end)
+    {
+        const int Tokens = 24, Chosen = 2, Experts = 3, Rows = Tokens * Chosen + 127 * Experts, K = 144;
+        var problem = new Fp8Problem(Rows, 40, K, Experts, seed: 16);
+        problem.A.AsSpan(end * K).Fill(0x7F);
+        int stride = problem.AScale.Length / ((K + 127) / 128);
+        for (int chunk = 0; chunk < (K + 127) / 128; chunk++) problem.AScale.AsSpan(chunk * stride + end, stride - end).Fill(float.NaN);
+        problem.RunGrouped(GemmGrouping.Contiguous, Small, 2, [0, (uint)second, (uint)second, (uint)end], 0, [(0, second), (second, 0), (second, end - second)]);
+    }
+
     [Fact]
     public void Masked_groups_equal_the_reference()
     {

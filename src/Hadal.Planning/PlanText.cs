@@ -72,7 +72,7 @@ public static class PlanText
         StepCosts costs = plan.Timed.Costs;
         yield return ("a chunk, average stage", $"F {Seconds(costs.Forward)}, b {Seconds(costs.BackwardInput)}, W {Seconds(costs.BackwardWeights)}, F&B {Seconds(costs.ForwardBackward)}, message {Seconds(costs.Communication)}");
         yield return ("for hadal train", string.Create(CultureInfo.InvariantCulture,
-            $"--ranks {plan.Layout.DataParallel}x{plan.Layout.Pipeline}x{plan.Layout.ExpertParallel} --schedule {PipelineSchedule.Name(plan.Schedule)}, {plan.Traffic.Layout.Nodes} {(plan.Traffic.Layout.Nodes == 1 ? "node" : "nodes")} to an expert group"));
+            $"--ranks {plan.Layout} --schedule {PipelineSchedule.Name(plan.Schedule)}, {plan.Traffic.Layout.Nodes} {(plan.Traffic.Layout.Nodes == 1 ? "node" : "nodes")} to an expert group"));
         yield return ("optimizer", Seconds(plan.OptimizerSeconds));
         yield return ("gradients and weights between copies", $"{Seconds(plan.ReductionSeconds)}{(plan.CountsReduction ? "" : ", not added: the measured step has it in its parts")}");
         if (plan.Exchange.Total > 0)

@@ -1,5 +1,9 @@
+using System.Globalization;
 using System.Text.Json;
 using System.Xml.Linq;
+using Hadal.Cli.Framework;
+using Hadal.Parallel.Schedules;
+using Hadal.Training;
 
 namespace Hadal.Cli.Tests;
 
@@ -47,6 +51,21 @@ public sealed class PlanTrainVerbTests
         {
             Directory.Delete(folder, recursive: true);
         }
+    }
+
+    /// <summary>What the plan prints for <c>hadal train</c> is read there as the same layout.</summary>
+    [Theory]
+    [InlineData("16x64x2", "dualpipe", 16, 64, 2)]
+    [InlineData("8x32x8", "zb1p", 8, 32, 8)]
+    public void The_printed_options_give_the_planned_layout(string layout, string schedule, int pipeline, int expert, int data)
+    {
+        string line = Fine("plan", "train", "--preset", "v3-671b", "--layout", layout, "--schedule", schedule).Output.Split('\n').Single(text => text.Contains("for hadal train", StringComparison.Ordinal));
+        string[] words = line[line.IndexOf("--ranks", StringComparison.Ordinal)..].Split([' ', ','], StringSplitOptions.RemoveEmptyEntries);
+        Assert.Equal(("--ranks", "--schedule", "nodes"), (words[0], words[2], words[5]));
+        ParallelConfiguration read = RankOptions.Apply(new ParallelConfiguration { Nodes = int.Parse(words[4], CultureInfo.InvariantCulture) }, words[1], words[3], transport: null);
+        Assert.Equal((pipeline, expert, data), (read.Pipeline, read.Expert, read.Data));
+        Assert.Equal(schedule, PipelineSchedule.Name(read.Schedule));
+        Assert.Equal(expert / 8, read.Nodes);
     }
 
     /// <summary>From measured layers to a compared plan, all by commands.</summary>

@@ -17,8 +17,8 @@ public sealed record LoadDraw(double[] Loads, double RowsBetweenNodes)
 }
 
 /// <summary>
-/// A planned step on every rank of the cluster, with loads that differ: each micro-batch of each layer falls onto the experts as the gate chooses for random tokens, the ranks of an expert
-/// group go on together when the slowest has its rows done, and every pipeline runs its own schedule. The plan itself has equal loads.
+/// A planned step timed again with loads that differ: micro-batches fall onto the experts as the gate chooses for random tokens, and the ranks of an expert group go on together when the
+/// slowest has its rows done, so the pipelines of a group share one schedule on the clock. No rank is executed. The plan itself has equal loads.
 /// </summary>
 public sealed record ClusterSimulation
 {
@@ -51,7 +51,7 @@ public sealed record ClusterSimulation
     /// <summary>As <see cref="MeanIdle"/> for the rank that waits longest.</summary>
     public double MostIdle => Busy.Max(busy => PipelineSeconds - busy);
 
-    /// <summary>Draws loads and runs every rank.</summary>
+    /// <summary>Draws loads and puts the schedule of every expert group on the clock.</summary>
     /// <param name="plan">The plan.</param>
     /// <param name="backend">Runs the gate.</param>
     /// <param name="draws">Micro-batches that are routed; steps take them at random.</param>

@@ -28,7 +28,7 @@ static class PlanTrainVerb
         Option<string?> recipe = Options.Text("--recipe", "NAME", "Precision. [default: the run's, else fp8]");
         Option<bool> example = Options.Switch("--example", "Print a cluster file to begin with, and plan nothing.");
         Option<bool> check = Options.Switch("--published", "Show the planner beside the published training of V3, and plan nothing else.");
-        Option<bool> simulate = Options.Switch("--simulate", "Run every rank of the cluster on the simulated clock as well, with loads that the gate draws for random tokens.");
+        Option<bool> simulate = Options.Switch("--simulate", "Time the schedule of every expert group again with uneven loads, which the gate draws for random tokens, and say how long each rank computes and waits.");
         Option<double> skew = Options.Real("--load-skew", "Of --simulate: deviation of the experts' popularity, in logits; 0 for tokens that like all experts alike.", 0, 0, 10);
         Option<int> draws = Options.Integer("--routed", "Of --simulate: micro-batches that are routed; steps take them at random.", 4, 1, 1024);
         Option<bool> json = Options.Json();

@@ -4,8 +4,9 @@ namespace Hadal.Parallel.Ranks;
 
 /// <summary>
 /// The ranks that work together, seen from one of them. A transport supplies one primitive, the batch of <see cref="Exchange"/>, and moves bytes; every
-/// collective is made of it here, and reductions are <see cref="TreeSum"/>'s, in an order of their own (docs/architecture.md §8). All members call the
-/// collectives in the same order. One thread at a time uses a group.
+/// collective is made of it here. No transport adds: <see cref="TreeSum"/> sums the values of a group's ranks along one fixed tree, and a training step adds its
+/// gradients on the ranks that own them along the tree over micro-batches, from messages (docs/architecture.md §8). All members call the collectives in the same
+/// order. One thread at a time uses a group.
 /// </summary>
 public abstract unsafe class ProcessGroup : IDisposable
 {

@@ -8,8 +8,8 @@ using System.Text;
 namespace Hadal.Parallel.Ranks;
 
 /// <summary>
-/// Notices the loss of a process at once: each holds a connection to rank 0, and the operating system closes it when the process dies, however it dies. Rank 0 tells the
-/// others the name. A rank that ends in order says so first.
+/// Notices the loss of a process at once: each holds a connection to rank 0, and the operating system closes it when the process dies. Rank 0 tells the others the name. A rank
+/// that ends in order says so first. A machine that loses power or network closes nothing, and is not noticed here.
 /// </summary>
 sealed class RankWatch(int rank, int size) : IDisposable
 {

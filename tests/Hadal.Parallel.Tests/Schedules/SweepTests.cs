@@ -9,6 +9,9 @@ public sealed class SweepTests
 
     public static TheoryData<ScheduleKind> Kinds => [.. Enum.GetValues<ScheduleKind>()];
 
+    // W ≤ F ≤ b: W far below F and as long, b as long as F and longer.
+    static readonly StepCosts[] Bounded = [new(1, 1, 1), new(1, 1, 0.1), new(1, 3, 1), new(1, 3, 0.1), new(1, 1.25, 0.75)];
+
     static IEnumerable<PipelineSchedule> Admissible(ScheduleKind kind)
     {
         for (int ranks = 1; ranks <= MostRanks; ranks++)
@@ -55,6 +58,26 @@ public sealed class SweepTests
             double formula = ScheduleFormulas.Bubble(schedule.Placement, StepCosts.Unit);
             for (int rank = 0; rank < schedule.Ranks; rank++)
                 Assert.True(timed.Idle(rank) == formula, $"{Name(schedule)}: rank {rank} is idle for {timed.Idle(rank)}, the formula says {formula}");
+        }
+    }
+
+    /// <summary>Where <see cref="StepCosts.FormulaBounds"/> says so, no rank waits longer than the formula. <see cref="ClockTests"/> draws costs at random beside these.</summary>
+    [Theory]
+    [MemberData(nameof(Kinds))]
+    public void The_formula_bounds_the_bubble_at_fixed_costs(ScheduleKind kind)
+    {
+        // Pairs as long as their parts, and 15 % faster.
+        double[] pairs = kind is ScheduleKind.DualPipe or ScheduleKind.DualPipeV ? [0.85, 1] : [1];
+        StepCosts[] all = [.. Bounded.SelectMany(costs => pairs.Select(pair => costs with { Overlapped = pair * (costs.Forward + costs.Backward) }))];
+        Assert.All(all, costs => Assert.True(costs.FormulaBounds));
+        foreach (PipelineSchedule schedule in Admissible(kind))
+        {
+            foreach (StepCosts costs in all)
+            {
+                TimedSchedule timed = ScheduleClock.Run(schedule, costs);
+                double formula = ScheduleFormulas.Bubble(schedule.Placement, costs);
+                Assert.True(timed.Bubble <= formula + (1e-9 * timed.Makespan), $"{Name(schedule)}, {costs}: {timed.Bubble} idle, formula {formula}");
+            }
         }
     }
 }

@@ -15,6 +15,17 @@ public sealed class BenchRanksVerbTests
         Assert.All(operations, one => Assert.True(one.GetProperty("seconds").GetDouble() > 0, one.ToString()));
     }
 
+    /// <summary>A barrier sends nothing: its bandwidth is left out.</summary>
+    [Fact]
+    public void No_bandwidth_stands_beside_the_barrier()
+    {
+        Outcome outcome = HadalProcess.Run("bench", "ranks", "--from", "1KiB", "--to", "1KiB", "--repeats", "2");
+        Assert.True(outcome.Code == 0, outcome.ToString());
+        Assert.DoesNotContain("NaN", outcome.Output, StringComparison.Ordinal);
+        string barrier = outcome.Output.Split('\n').Single(line => line.StartsWith("barrier", StringComparison.Ordinal));
+        Assert.Equal(4, barrier.Split(' ', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).Length); // name, bytes, all, microseconds
+    }
+
     [Theory]
     [InlineData("2x2", "--ranks was given \"2x2\"")]
     [InlineData("0x1x1", "--ranks was given \"0x1x1\"")]

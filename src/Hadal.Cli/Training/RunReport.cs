@@ -18,7 +18,7 @@ static class RunReport
         run = run with { Threads = context.Threads ?? run.Threads };
         Hadal.Tensors.IBackend Device(int threads) => Backends.Make(backend, threads);
         if (MpiRanks.LaunchedSize > 1 && run.Parallel.Transport is not RankTransports.Mpi)
-            throw CommandError.WrongUse($"mpirun started {MpiRanks.LaunchedSize} processes and the run's transport is {run.Parallel.Transport}.", $"--transport mpi and --ranks with {MpiRanks.LaunchedSize} ranks", "otherwise each process would train the whole run");
+            throw CommandError.WrongUse($"{MpiRanks.LaunchedSize} processes were started by mpirun or srun, and the run's transport is {run.Parallel.Transport}.", $"--transport mpi and --ranks with {MpiRanks.LaunchedSize} ranks", "otherwise each process would train the whole run");
         bool first = run.Parallel.Transport is not RankTransports.Mpi || MpiRanks.LaunchedRank == 0;
         TrainingOutcome? outcome = first
             ? TrainingDisplay.Show(context.Terminal, run, observer => TrainingRun.Execute(run, Device, observer, context.Cancellation)!)

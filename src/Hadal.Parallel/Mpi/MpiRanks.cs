@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using Hadal.Parallel.Ranks;
 using Hadal.Tensors;
@@ -9,11 +10,28 @@ public static class MpiRanks
 {
     static int _runs;
 
-    /// <summary>Processes that a launcher of Open MPI started; 1 without a launcher.</summary>
-    public static int LaunchedSize => int.TryParse(Environment.GetEnvironmentVariable("OMPI_COMM_WORLD_SIZE"), out int size) ? size : 1;
+    // mpirun of Open MPI; launchers with PMIx or PMI, among them srun --mpi=pmix and --mpi=pmi2; srun. SLURM_NTASKS is no sign of a launcher: every batch script has it, with one process.
+    static readonly string[] SizeNames = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"], RankNames = ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"];
+
+    /// <summary>Processes that a launcher (mpirun, srun) started; 1 without a launcher.</summary>
+    public static int LaunchedSize => Launched(Environment.GetEnvironmentVariable).Size;
 
     /// <summary>Rank of this process as its launcher says, before anything is loaded; 0 without a launcher.</summary>
-    public static int LaunchedRank => int.TryParse(Environment.GetEnvironmentVariable("OMPI_COMM_WORLD_RANK"), out int rank) ? rank : 0;
+    public static int LaunchedRank => Launched(Environment.GetEnvironmentVariable).Rank;
+
+    /// <summary>What a launcher says in the environment.</summary>
+    /// <param name="variable">Reads a variable; null for none.</param>
+    internal static (int Rank, int Size) Launched(Func<string, string?> variable)
+    {
+        return (First(RankNames, least: 0) ?? 0, First(SizeNames, least: 1) ?? 1);
+
+        int? First(string[] names, int least)
+        {
+            foreach (string name in names)
+                if (int.TryParse(variable(name), NumberStyles.None, CultureInfo.InvariantCulture, out int number) && number >= least) return number;
+            return null;
+        }
+    }
 
     /// <summary>Runs <paramref name="work"/> as this process's rank and returns when all ranks have ended theirs.</summary>
     /// <param name="ranks">Ranks that are expected.</param>

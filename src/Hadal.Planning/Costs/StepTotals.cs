@@ -70,7 +70,6 @@ public sealed record StepTotals : CostDescription
     /// <inheritdoc/>
     public override int MeasuredExpertParallel => ExpertParallel;
 
-
     /// <inheritdoc/>
     public override StageTimes Of(StageContents stage, int stages, TrainingWork work, ClusterDescription cluster)
     {

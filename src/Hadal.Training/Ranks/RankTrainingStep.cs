@@ -52,6 +52,7 @@ sealed class RankTrainingStep : IDisposable
         _sparse = [.. model.Blocks.Where(block => block.Routed is not null).Select(block => (block, false)), .. model.Mtp.Where(module => module.Block.Routed is not null).Select(module => (module.Block, true))];
         _countsMemory = new HostMemory(Math.Max(experts, 1) * sizeof(int));
     }
+
     /// <summary>Who owns what.</summary>
     internal ParameterShards Shards { get; }
 

@@ -51,9 +51,6 @@ public sealed partial record Recipe(string Name, string Summary)
     /// <summary>True when some scale follows the maxima of earlier steps.</summary>
     public bool HasDelayedScales => Operands.Any(o => o.Format.Origin == ScaleOrigin.Delayed);
 
-    /// <summary>True when every product and cached tensor is float32.</summary>
-    public bool IsPlain => Forward.IsPlain && InputGradient.IsPlain && WeightGradient.IsPlain && Activations == NumberFormat.F32 && Caches.All(c => c.Format == QuantizationFormat.F32);
-
     /// <summary>Everything in FP32: products, cached tensors, gradients.</summary>
     public static Recipe Fp32 { get; } = new("fp32", "FP32 products, activations and gradients");
 

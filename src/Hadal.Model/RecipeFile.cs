@@ -200,7 +200,7 @@ sealed class RecipeReader(string source)
         if (along == 1 && across > 1)
             throw new ArgumentException($"{source}: {path}: a scale of {word} lies along the wrong dimension: the contraction runs over {contraction}, and a scale must cover part of it. Use {right}.");
         if (along != 128)
-            throw new ArgumentException($"{source}: {path}: groups of {along} do not divide the 128 of the contraction that is summed between two promotions into whole groups of 128. Use {right}, 128x128 or tensor.");
+            throw new ArgumentException($"{source}: {path}: a scale of {word} covers {along} of the contraction; only groups of 128 are computed. Use {right}, 128x128 or tensor.");
         return across == 1 ? Granularity.Tile : throw Wrong(path, $"'{word}'", $"{right}, 128x128 or tensor");
     }
 

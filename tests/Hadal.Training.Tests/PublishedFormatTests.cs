@@ -14,8 +14,6 @@ namespace Hadal.Training.Tests;
 /// <summary>Public FP8 checkpoints: loaded, trained on, written, with ragged edges and both kinds of scales.</summary>
 public sealed class PublishedFormatTests
 {
-    const string Row = "Training under FP8 leaves a checkpoint in the published FP8 layout, with plain or power-of-two scales, and goes on from one";
-
     /// <summary>Widths beside multiples of 128, so that blocks end ragged in rows and columns.</summary>
     static RunConfiguration Ragged(TemporaryFolder folder, long steps, string recipe = "fp8")
     {
@@ -39,7 +37,7 @@ public sealed class PublishedFormatTests
     [Theory]
     [InlineData(ScaleKind.Plain)]
     [InlineData(ScaleKind.PowerOfTwo)]
-    [Implements("public checkpoints", Row)]
+    [Implements("public checkpoints", "Training under FP8 leaves a checkpoint in the published FP8 layout, with plain or power-of-two scales, and goes on from one")]
     public void What_training_leaves_in_fp8_is_the_published_layout_of_its_master_weights(ScaleKind scales)
     {
         using var folder = new TemporaryFolder();
@@ -95,7 +93,7 @@ public sealed class PublishedFormatTests
     }
 
     [Fact]
-    [Implements("public checkpoints", Row)]
+    [Implements("public checkpoints", "Training under FP8 leaves a checkpoint in the published FP8 layout, with plain or power-of-two scales, and goes on from one")]
     public void Training_goes_on_from_an_fp8_checkpoint_and_resumes_with_the_same_bits_whatever_is_written()
     {
         using TemporaryFolder first = new(), second = new(), third = new();
@@ -143,7 +141,7 @@ public sealed class PublishedFormatTests
     [Theory]
     [InlineData(ScaleKind.Plain)]
     [InlineData(ScaleKind.PowerOfTwo)]
-    [Implements("public checkpoints", Row)]
+    [Implements("public checkpoints", "Training under FP8 leaves a checkpoint in the published FP8 layout, with plain or power-of-two scales, and goes on from one")]
     public void A_public_fp8_checkpoint_with_ragged_edges_is_loaded_trained_on_and_written(ScaleKind scales)
     {
         string fixture = Path.Combine(Repository.Root, "tests", "fixtures", "hf-extra", "fp8");

@@ -34,6 +34,7 @@ static class RankRuns
     internal static Recorder Train(RunConfiguration run, PreparedRun data, CancellationToken cancel)
     {
         var recorder = new Recorder();
+        run.Validate(); // what a run.json must pass
         if (run.Parallel.Layout.Ranks > 1)
         {
             Assert.NotNull(TrainingRun.OnRanks(run, data, Backend, recorder, cancel));

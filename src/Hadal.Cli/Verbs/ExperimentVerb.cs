@@ -23,7 +23,8 @@ static class ExperimentVerb
         var name = new Argument<string?>("NAME") { Description = $"One of {names}; left out, they are listed.", Arity = ArgumentArity.ZeroOrOne };
         Option<int> steps = Options.Integer("--steps", "Steps of each variant, of 512 tokens.", 300, 2, 1_000_000);
         Option<ulong> seed = Options.Seed(1);
-        Option<int?> seeds = Options.OptionalInteger("--seeds", "Run all variants with so many seeds, from --seed on. [default: 1; 3 for fp8-loss and block-gradients]", 1, 1000);
+        string more = string.Concat(Experiment.All.Where(e => e.Seeds > 1).GroupBy(e => e.Seeds).Select(g => $"; {g.Key} for {string.Join(" and ", g.Select(e => e.Name))}"));
+        Option<int?> seeds = Options.OptionalInteger("--seeds", $"Run all variants with so many seeds, from --seed on. [default: 1{more}]", 1, 1000);
         Option<string?> output = Options.Text("--out", "FILE.md", "Write a page with question, command, machine and table there, the curves as a PNG and everything measured as JSON beside it; with FILE.json the JSON alone.");
         var from = new Option<string[]>("--from") { Description = "Run nothing: make the page from JSON files of earlier runs, put together (other seeds, say).", HelpName = "FILE.json", AllowMultipleArgumentsPerToken = true };
         var variants = new Option<string[]>("--variant") { Description = "Run this variant only; may be given several times. Put the files of all together with --from.", HelpName = "NAME" };

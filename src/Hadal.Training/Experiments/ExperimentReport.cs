@@ -255,7 +255,7 @@ static class ExperimentTable
         {
             new[]
             {
-                "variant", "final loss, nats", $"against {first}", "mean distance of the curves", "held out, bits per byte", averages ? "held out, average" : "", "MaxVio", "seconds",
+                "variant", "final loss, nats", $"against {first}", "mean distance of the curves", "held out, bits per byte", averages ? "held out, average" : "", "MaxVio", baseline.Count > 1 ? "seconds, all seeds" : "seconds",
             }.Where(cell => cell.Length > 0).ToArray(),
         };
         foreach (IGrouping<string, VariantResult> group in results.GroupBy(r => r.Name, StringComparer.Ordinal))

@@ -61,7 +61,7 @@ public sealed class CommittedExperimentsTests
         double chance = Math.Sqrt(Distances(report, "bf16, nudged", "bf16").Average(d => d * d));
         Assert.InRange(chance, 0.0005, 0.01); // otherwise the runs do not tell what they are asked
         Assert.InRange(Excess(report, "fp8, loss x 4096", "bf16"), -0.0025, 0.0025);
-        Assert.InRange(Excess(report, "fp8", "bf16"), -chance, chance);
+        Assert.InRange(Excess(report, "fp8", "bf16"), -2 * chance / Math.Sqrt(Of(report, "fp8").Count), 2 * chance / Math.Sqrt(Of(report, "fp8").Count)); // a mean of as many runs
         Assert.All(Distances(report, "fp8, loss x 4096", "bf16"), d => Assert.InRange(d, -2 * chance, 2 * chance));
     }
 
@@ -71,6 +71,7 @@ public sealed class CommittedExperimentsTests
     {
         ExperimentReport report = Load("block-gradients");
         double chance = Math.Sqrt(Distances(Load("fp8-loss"), "bf16, nudged", "bf16").Average(d => d * d));
+        chance /= Math.Sqrt(Of(report, "bf16").Count); // of a mean of as many runs
         Assert.InRange(Excess(report, "fp8-block-gradients", "bf16"), -2 * chance, 2 * chance);
         Assert.All(Of(report, "fp8-block-gradients"), r => Assert.True(r.Losses[^1] < r.Losses[0] - 2));
         Assert.Contains(Of(report, "fp8-block-gradients")[0].Recording, row => row.StartsWith("| fp8-block-gradients | gradient | e4m3 block |", StringComparison.Ordinal));
@@ -115,8 +116,8 @@ public sealed class CommittedExperimentsTests
         }
     }
 
+    /// <summary>One seed, so a bound that finds a divergence and nothing finer; what a delayed scale is, other tests say.</summary>
     [Fact]
-    [Implements("V3 §3.3.2", "Delayed scaling per tensor, for comparison")]
     public void Scales_of_tiles_of_a_tensor_and_with_a_delay_were_compared_with_and_without_outliers()
     {
         ExperimentReport report = Load("scaling");

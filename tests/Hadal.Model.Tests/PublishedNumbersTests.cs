@@ -68,6 +68,11 @@ public sealed class PublishedNumbersTests
         Assert.Equal(before, Logits());
         head.Value.AsSpan<float>()[5] *= 1.0001f;
         Assert.NotEqual(before, Logits());
+
+        // Gradients of projections have bits that BF16 cannot hold.
+        Tensor gradients = model.Parameters.CreateBuffer(DType.F32);
+        chunk.ForwardBackward(new LossWeights(1.0 / 8, 0, 0, 1), gradients);
+        Assert.Contains(gradients.AsSpan<float>().Slice((int)projection.Offset, projection.Length).ToArray(), g => BF16.FromSingle(g).ToSingle() != g);
     }
 
     [Fact]

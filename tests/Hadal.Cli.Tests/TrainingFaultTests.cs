@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using System.Runtime.InteropServices;
 using System.Text.Json.Nodes;
 using Hadal.Formats;
 
@@ -46,9 +47,9 @@ public sealed class TrainingFaultTests
 
     static Outcome Train(Scratch scratch, int? limit = null) => HadalProcess.Run(Home(scratch, limit), "train", scratch["run.json"]);
 
-    static void Finish(Scratch scratch)
+    static void Finish(Scratch scratch, TimeSpan? limit = null)
     {
-        Outcome outcome = Train(scratch);
+        Outcome outcome = HadalProcess.Run(limit is { } longer ? Home(scratch) with { Limit = longer } : Home(scratch), "train", scratch["run.json"]);
         Assert.True(outcome.Code == 0, outcome.ToString());
     }
 
@@ -101,25 +102,31 @@ public sealed class TrainingFaultTests
     static void Kill(string recipe, int kills, int steps)
     {
         using Scratch undisturbed = Prepare(steps, 7, recipe), killed = Prepare(steps, 7, recipe, recordedEvery: 5);
-        Finish(undisturbed);
+        TimeSpan limit = TimeSpan.FromMinutes(steps > 1000 ? 60 : 3);
+        Finish(undisturbed, limit);
         int seed = Environment.TickCount;
         ulong draw = (ulong)seed;
         int Next(int limit) => (int)((draw = draw * 6364136223846793005 + 1442695040888963407) >> 33) % limit;
         long seen = 0;
+        int reached = 1000;
         for (int kill = 1; kill <= kills; kill++)
         {
-            using Process process = HadalProcess.Start(Home(killed), "train", killed["run.json"]);
-            process.StandardInput.Close();
-            process.OutputDataReceived += (_, _) => { };
-            process.ErrorDataReceived += (_, _) => { };
-            process.BeginOutputReadLine();
-            process.BeginErrorReadLine();
-
-            // A number of steps after those that are there, then a moment of any length: between steps, inside one, while a checkpoint or a record is written.
-            long goal = seen + 5 + Next(40);
+            using Process process = Begin(killed);
             var waiting = Stopwatch.StartNew();
-            while (!process.HasExited && Lines(killed["model/metrics.jsonl"]) < goal && waiting.Elapsed < TimeSpan.FromMinutes(2)) Thread.Sleep(2);
-            Thread.Sleep(Next(30));
+            if (kill % 3 == 0)
+            {
+                // On its way to where the last one came: while it starts, resumes, cuts a torn record.
+                Thread.Sleep(Next(reached));
+            }
+            else
+            {
+                // A number of steps after those that are there, then a moment of any length: between steps, inside one, while a checkpoint or a record is written.
+                long goal = seen + 5 + Next(40);
+                while (!process.HasExited && Lines(killed["model/metrics.jsonl"]) < goal && waiting.Elapsed < TimeSpan.FromMinutes(2)) Thread.Sleep(2);
+                reached = Math.Max(1, (int)waiting.ElapsedMilliseconds);
+                Thread.Sleep(Next(30));
+            }
+
             Assert.False(process.HasExited, $"seed {seed}: the run ended before kill {kill}");
             HadalProcess.Signal(process, "KILL");
             process.WaitForExit();
@@ -128,7 +135,19 @@ public sealed class TrainingFaultTests
         }
 
         Assert.False(File.Exists(killed["model/model.safetensors"]), $"seed {seed}: the run had ended");
-        Finish(killed);
+
+        // Once more after the last step: in the last evaluation, the last checkpoint, the writing of the model, or at its end.
+        using (Process process = Begin(killed))
+        {
+            var waiting = Stopwatch.StartNew();
+            while (!process.HasExited && Lines(killed["model/metrics.jsonl"], $"\"step\":{steps},") < 1 && waiting.Elapsed < limit) Thread.Sleep(2);
+            Thread.Sleep(Next(100));
+            if (!process.HasExited) HadalProcess.Signal(process, "KILL");
+            process.WaitForExit();
+            Assert.True(process.ExitCode is 0 or 137, $"seed {seed}: exit code {process.ExitCode}");
+        }
+
+        Finish(killed, limit);
         AssertSame(Result(undisturbed), killed);
 
         // Nothing of a killed save is left, every step is measured once, and the recording can be read to its end.
@@ -136,6 +155,41 @@ public sealed class TrainingFaultTests
         Assert.Equal(Measured(undisturbed), Measured(killed));
         Outcome record = HadalProcess.Run("inspect", "record", killed["model"]);
         Assert.True(record.Code == 0, record.ToString());
+    }
+
+    /// <summary>Starts a run whose output is thrown away.</summary>
+    static Process Begin(Scratch scratch)
+    {
+        Process process = HadalProcess.Start(Home(scratch), "train", scratch["run.json"]);
+        process.StandardInput.Close();
+        process.OutputDataReceived += (_, _) => { };
+        process.ErrorDataReceived += (_, _) => { };
+        process.BeginOutputReadLine();
+        process.BeginErrorReadLine();
+        return process;
+    }
+
+    /// <summary>Weights that decay by a hundred times themselves in every step grow until something is no number.</summary>
+    [Fact]
+    public void A_run_that_blows_up_stops_with_code_1_says_where_and_leaves_a_good_checkpoint()
+    {
+        using Scratch scratch = Prepare(Steps, 1);
+        JsonObject run = JsonNode.Parse(File.ReadAllText(scratch["run.json"]))!.AsObject();
+        run["learning_rate"] = new JsonObject { ["peak"] = 10, ["warmup_steps"] = 0 };
+        run["optimizer"] = new JsonObject { ["weight_decay"] = 10 };
+        run["evaluation"] = new JsonObject { ["times"] = 0 };
+        File.WriteAllText(scratch["run.json"], run.ToJsonString());
+        Outcome outcome = Train(scratch);
+        Assert.True(outcome.Code == 1, outcome.ToString());
+        Assert.Contains("error: The ", outcome.Error, StringComparison.Ordinal);
+        Assert.Contains("in micro-batch ", outcome.Error, StringComparison.Ordinal);
+        Assert.Contains("in the document that ", outcome.Error, StringComparison.Ordinal);
+        Assert.Contains("Continue from the last checkpoint", outcome.Error, StringComparison.Ordinal);
+        Assert.DoesNotContain("   at ", outcome.Error, StringComparison.Ordinal);
+        Assert.False(File.Exists(scratch["model/model.safetensors"]));
+        string last = Directory.EnumerateDirectories(scratch["model/checkpoints"], "step-*").Order(StringComparer.Ordinal).Last();
+        using SafetensorsFile state = SafetensorsFile.Open(Path.Combine(last, State));
+        Assert.DoesNotContain(MemoryMarshal.Cast<byte, float>(state.Read(state.Entries.Single(e => e.Name is "master"))).ToArray(), value => !float.IsFinite(value));
     }
 
     [Fact]
@@ -281,13 +335,15 @@ public sealed class TrainingFaultTests
         Assert.Contains("'batch.size' is not known", warned.Error, StringComparison.Ordinal);
     }
 
-    static int Lines(string path)
+    /// <summary>Lines of a file that hold a text.</summary>
+    static int Lines(string path, string text = "")
     {
         if (!File.Exists(path)) return 0;
         using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
         using var reader = new StreamReader(file);
         int lines = 0;
-        while (reader.ReadLine() is not null) lines++;
+        while (reader.ReadLine() is { } line)
+            if (line.Contains(text, StringComparison.Ordinal)) lines++;
         return lines;
     }
 

@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using System.Text;
+using Hadal.Server.Database;
 
 namespace Hadal.Server.Accounts;
 
@@ -15,7 +16,7 @@ static class AccountRules
         "football123", "sunshine123", "princess123", "superman123", "trustno1trustno1", "passwordpassword", "correcthorsebatterystaple",
     };
 
-    public static string Normalize(string? email) => (email ?? "").Trim().ToLowerInvariant();
+    public static string Normalize(string? email) => StoredText.Clean(email).Trim().ToLowerInvariant();
 
     public static string? Email(string email)
     {

@@ -24,7 +24,7 @@ sealed class AccountService(HadalDatabase database, UserManager<Person> people, 
         RequireOpen();
         throttle.Enter("sign-up", address);
         email = AccountRules.Normalize(email);
-        fullName = (fullName ?? "").Trim();
+        fullName = StoredText.Clean(fullName).Trim();
         password ??= "";
         AppException.ThrowIfRefused("email", AccountRules.Email(email));
         AppException.ThrowIfRefused("fullName", AccountRules.Name(fullName));
@@ -123,7 +123,7 @@ sealed class AccountService(HadalDatabase database, UserManager<Person> people, 
     /// <summary>Renames a person.</summary>
     public async Task RenameAsync(Person person, string fullName)
     {
-        fullName = (fullName ?? "").Trim();
+        fullName = StoredText.Clean(fullName).Trim();
         AppException.ThrowIfRefused("fullName", AccountRules.Name(fullName));
         person.FullName = fullName;
         Require(await people.UpdateAsync(person));

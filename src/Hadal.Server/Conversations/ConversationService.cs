@@ -17,8 +17,7 @@ sealed partial class ConversationService(HadalDatabase database, AnswerService a
     public async Task<ConversationPage> ListAsync(Guid personId, string? search, long? before, CancellationToken cancellationToken)
     {
         IQueryable<Conversation> query = database.Conversations.AsNoTracking().Where(conversation => conversation.PersonId == personId);
-        string sought = (search ?? "").Trim().ToLowerInvariant();
-        if (sought.Length > ConversationLimits.LongestSearch) sought = sought[..ConversationLimits.LongestSearch];
+        string sought = StoredText.Clean(StoredText.Clean(search).Trim().ToLowerInvariant(), ConversationLimits.LongestSearch);
         string[] words = sought.Split(' ', StringSplitOptions.RemoveEmptyEntries);
         foreach (string word in words)
         {
@@ -127,7 +126,7 @@ sealed partial class ConversationService(HadalDatabase database, AnswerService a
     public async Task RenameAsync(Guid personId, Guid id, string? title, CancellationToken cancellationToken)
     {
         Conversation conversation = await FindAsync(personId, id, cancellationToken);
-        string clean = Spaces().Replace(title ?? "", " ").Trim();
+        string clean = Spaces().Replace(StoredText.Clean(title), " ").Trim();
         if (clean.Length is 0 or > ConversationLimits.LongestTitle) throw new AppException(StatusCode.BadRequest, $"A title has 1 to {ConversationLimits.LongestTitle} characters.", "title");
         conversation.Title = clean;
         await database.SaveChangesAsync(cancellationToken);
@@ -278,7 +277,7 @@ sealed partial class ConversationService(HadalDatabase database, AnswerService a
 
     static string Text(string? text)
     {
-        string clean = (text ?? "").Replace("\r\n", "\n", StringComparison.Ordinal).Replace("\0", "", StringComparison.Ordinal).Trim();
+        string clean = StoredText.Clean(text).Replace("\r\n", "\n", StringComparison.Ordinal).Trim();
         if (clean.Length == 0) throw new AppException(StatusCode.BadRequest, "Write something first.", "text");
         return clean.Length <= ConversationLimits.LongestText ? clean : throw new AppException(StatusCode.BadRequest, $"A message can have up to {ConversationLimits.LongestText} characters; this one has {clean.Length}.", "text");
     }

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using System.Text;
+using Hadal.Server.Database;
 
 namespace Hadal.Server.Conversations;
 
@@ -74,10 +75,13 @@ sealed class RunningAnswer(Guid personId, Guid conversationId, Guid messageId) :
         }
     }
 
-    /// <summary>What has been written so far.</summary>
+    /// <summary>What has been written so far, as it can be kept: a model may write anything, and a piece may end within a surrogate pair.</summary>
     public (string? Thought, string Text) Content()
     {
-        lock (_gate) return (_thought.Length > 0 ? _thought.ToString() : null, _text.ToString());
+        string thought, text;
+        lock (_gate) (thought, text) = (_thought.ToString(), _text.ToString());
+        thought = StoredText.Clean(thought);
+        return (thought.Length > 0 ? thought : null, StoredText.Clean(text));
     }
 
     public void Add(AnswerEvent happened)

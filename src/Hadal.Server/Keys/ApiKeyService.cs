@@ -1,3 +1,5 @@
+using Hadal.Server.Database;
+
 namespace Hadal.Server.Keys;
 
 /// <summary>Makes, lists, revokes and recognises keys.</summary>
@@ -30,7 +32,7 @@ public sealed class ApiKeyService
     /// <exception cref="ArgumentException">The name is empty or a limit is below 1.</exception>
     public async Task<NewApiKey> MakeAsync(Guid? personId, string name, int? requestsPerMinute = null, long? tokensPerDay = null, CancellationToken cancellationToken = default)
     {
-        name = (name ?? "").Trim();
+        name = StoredText.Clean(name).Trim();
         if (name.Length == 0) throw new ArgumentException("The key has no name; expected 1 to 100 characters by which you will know it.", nameof(name));
         if (requestsPerMinute < 1) throw new ArgumentException($"{requestsPerMinute} requests per minute were given; expected at least 1, or nothing for no limit.", nameof(requestsPerMinute));
         if (tokensPerDay < 1) throw new ArgumentException($"{tokensPerDay} tokens per day were given; expected at least 1, or nothing for no limit.", nameof(tokensPerDay));
@@ -41,7 +43,7 @@ public sealed class ApiKeyService
             PersonId = personId,
             Prefix = KeySecret.PrefixOf(secret)!,
             Hash = KeySecret.Hash(secret),
-            Name = name.Length > LongestName ? name[..LongestName] : name,
+            Name = StoredText.Clean(name, LongestName),
             Created = _time.GetUtcNow(),
             RequestsPerMinute = requestsPerMinute,
             TokensPerDay = tokensPerDay,

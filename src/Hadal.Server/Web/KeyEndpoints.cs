@@ -1,3 +1,4 @@
+using Hadal.Server.Database;
 using Hadal.Server.Keys;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
@@ -19,10 +20,10 @@ static class KeyEndpoints
         {
             Guid me = Me.Require(http);
             if ((await keys.ListAsync(me, http.RequestAborted)).Count(key => key.Revoked is null) >= MostKeys) throw new AppException(StatusCode.Conflict, $"You have {MostKeys} keys. Revoke one first.");
-            if (string.IsNullOrWhiteSpace(wanted.Name)) throw new AppException(StatusCode.BadRequest, "Give the key a name by which you will know it.", "name");
+            if (string.IsNullOrWhiteSpace(StoredText.Clean(wanted.Name))) throw new AppException(StatusCode.BadRequest, "Give the key a name by which you will know it.", "name");
             if (wanted.RequestsPerMinute is < 1) throw new AppException(StatusCode.BadRequest, "At least 1 request per minute, or leave it empty for no limit.", "requestsPerMinute");
             if (wanted.TokensPerDay is < 1) throw new AppException(StatusCode.BadRequest, "At least 1 token per day, or leave it empty for no limit.", "tokensPerDay");
-            NewApiKey made = await keys.MakeAsync(me, wanted.Name, wanted.RequestsPerMinute, wanted.TokensPerDay, http.RequestAborted);
+            NewApiKey made = await keys.MakeAsync(me, wanted.Name!, wanted.RequestsPerMinute, wanted.TokensPerDay, http.RequestAborted);
             return Results.Ok(new { Key = KeyView.Of(made.Key), made.Secret });
         });
         group.MapDelete("/{id:guid}", async (HttpContext http, ApiKeyService keys, Guid id) =>

@@ -220,6 +220,20 @@ public class AccountTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task What_a_database_refuses_is_left_out_of_names_and_addresses()
+    {
+        using ChatBrowser me = await _host.SignUpAsync("clean@example.org", "Ada\0 Lovelace"), other = _host.Browse();
+        Assert.Equal("Ada Lovelace", (await me.GetAsync("/app/session")).GetProperty("person").GetProperty("fullName").GetString());
+        JsonElement session = await me.PostAsync("/app/accounts/name", new { fullName = "Grace\0 Hopper" });
+        Assert.Equal("Grace Hopper", session.GetProperty("person").GetProperty("fullName").GetString());
+        await me.PostAsync("/app/keys", new { name = "lap\0top" });
+        await me.PostAsync("/app/keys", new { name = new string('k', 99) + "\ud83d\udc1f" }); // cut within the pair
+        Assert.Equal([new string('k', 99), "laptop"], (await me.GetAsync("/app/keys")).EnumerateArray().Select(key => key.GetProperty("name").GetString()).Order(StringComparer.Ordinal));
+        Assert.Equal("name", (await me.RefusedAsync(HttpMethod.Post, "/app/keys", new { name = "\0 " })).Field);
+        Assert.Equal(HttpStatusCode.BadRequest, (await other.RefusedAsync(HttpMethod.Post, "/app/accounts/sign-in", new { email = "no\0body@example.org", password = Password })).Status);
+    }
+
+    [Fact]
     public async Task Operator_rights_come_from_the_host_alone()
     {
         using ChatBrowser me = await _host.SignUpAsync("boss@example.org");

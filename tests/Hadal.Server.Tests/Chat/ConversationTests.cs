@@ -270,6 +270,24 @@ public class ConversationTests : IAsyncLifetime
         }
     }
 
+    [Fact]
+    public async Task What_a_database_refuses_is_left_out_of_questions_answers_titles_and_searches()
+    {
+        _engine.Reply = _ => "Let\0 me think.\n</think>\n\nThe answer\0 is 42.";
+        Talk talk = await SayAsync(null, "What\0 is \ud83d\udc1f?", deepThink: true);
+        JsonElement answer = await talk.EndAsync();
+        Assert.Equal("complete", answer.GetProperty("state").GetString());
+        JsonElement kept = await _me.GetAsync($"/app/conversations/{talk.Id}");
+        Assert.Equal("What is \ud83d\udc1f?", kept.GetProperty("title").GetString());
+        Assert.Equal(["What is \ud83d\udc1f?", "The answer is 42."], kept.GetProperty("messages").EnumerateArray().Select(message => message.GetProperty("text").GetString()));
+        Assert.Equal("Let me think.", kept.GetProperty("messages")[1].GetProperty("reasoning").GetString());
+        await _me.SendAsync(HttpMethod.Patch, $"/app/conversations/{talk.Id}", new { title = "A\0 new \0 title" });
+        Assert.Equal([talk.Id], await ListAsync("ne\0w TITLE"));
+        Assert.Equal([talk.Id], await ListAsync("\0"));
+        Assert.Empty(await ListAsync(new string('x', 199) + "\ud83d\udc1f")); // cut within the pair
+        Assert.Equal("title", (await _me.RefusedAsync(HttpMethod.Patch, $"/app/conversations/{talk.Id}", new { title = "\0 \0" })).Field);
+    }
+
     Task<ChatHost> StartAsync(ScriptedEngine engine, string? home = null) => ChatHost.StartAsync(engine, options => options with { Database = Database }, home);
 
     async Task<Guid[]> ListAsync(string search) =>

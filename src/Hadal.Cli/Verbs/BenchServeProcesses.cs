@@ -17,7 +17,7 @@ sealed partial record BenchServeRun
 
     /// <summary>
     /// Readers and writers together: one decode process that reads prompts too with all threads, against a prefill and a decode process with half of the threads each.
-    /// Both behind the same router, without goals and then with them.
+    /// Both behind the same router, twice without goals and twice with them, in turns. Every run has prompts of its own, which no cache can hold, and both sides have the same runs.
     /// </summary>
     async Task WorkersAsync(BenchServeResult result)
     {
@@ -35,7 +35,6 @@ sealed partial record BenchServeRun
         (int Prompt, int Answer) reader = (Math.Min(positions * 3 / 4, 16 * PromptTokens), 16), writer = (Math.Min(32, PromptTokens), Math.Min(Tokens, positions / 4));
         double seconds = ((reader.Prompt / idle.Prefill) + (reader.Answer * idle.PerToken) + (2 * ((writer.Prompt / idle.Prefill) + (writer.Answer * idle.PerToken)))) / 3;
         TimeSpan first = FirstTokenGoal ?? TimeSpan.FromSeconds(Math.Max(0.05, 4 * reader.Prompt / idle.Prefill)), each = PerTokenGoal ?? TimeSpan.FromSeconds(4 * idle.PerToken);
-        IReadOnlyList<TimedRequest> load = ServeLoad.Mixed(MixedRequests, TimeSpan.FromSeconds(seconds * 1.5), reader, writer, vocabulary, 7);
         result.Mixed = (reader, writer, first, each, seconds * 1.5);
         using (ServedProcess one = await ServedProcess.StartAsync(this, "decode", threads)) await RunAsync("one process", [one.Address]);
         using (ServedProcess prefill = await ServedProcess.StartAsync(this, "prefill", half))
@@ -43,33 +42,40 @@ sealed partial record BenchServeRun
 
         async Task RunAsync(string name, Uri[] addresses)
         {
-            foreach (bool goals in (bool[])[false, true])
+            ulong run = 0;
+            foreach ((int turn, bool goals) in ((int, bool)[])[(1, false), (1, true), (2, true), (2, false)])
             {
+                run++;
+                string owner = string.Create(CultureInfo.InvariantCulture, $"run{run}");
+                IReadOnlyList<TimedRequest> load = [.. ServeLoad.Mixed(MixedRequests, TimeSpan.FromSeconds(seconds * 1.5), reader, writer, vocabulary, 1000 * run)
+                    .Select(timed => timed with { Request = timed.Request with { Owner = $"{owner}/{timed.Request.Owner}" } })];
                 var options = new RouterOptions { TimeToFirstToken = goals ? first : null, TimePerOutputToken = goals ? each : null, QueueLength = MixedRequests };
                 await using Router router = await WorkerDirectory.ConnectAsync("deepseek-chat", addresses, options, cancellationToken: Context.Cancellation);
                 while (router.Workers < addresses.Length) await Task.Delay(50, Context.Cancellation);
-                await ServeLoad.RunAsync(router, ServeLoad.Requests(4, reader.Prompt, writer.Answer, vocabulary, 3), Context.Cancellation); // warms up
+                await ServeLoad.RunAsync(router, ServeLoad.Requests(4, reader.Prompt, writer.Answer, vocabulary, (1000 * run) + 500), Context.Cancellation); // warms up
                 LoadMeasurement measured = await ServeLoad.RunAsync(router, load, Context.Cancellation);
                 RouterReport report = router.Report;
-                result.Workers.Add((name, goals, measured.Within(first, each), report, measured.FirstToken, measured.PerToken));
+                result.Workers.Add((name, goals, turn, measured.Within(first, each), report, measured.FirstToken, measured.PerToken));
             }
         }
     }
 
-    /// <summary>From the start of the process until it serves, and its memory then.</summary>
+    /// <summary>From the start of the process until it says that it serves, and its memory then; medians.</summary>
     async Task StartAsync(BenchServeResult result)
     {
         var seconds = new List<double>();
+        var bytes = new List<long>();
         for (int round = 0; round < Rounds; round++)
         {
             long begun = Stopwatch.GetTimestamp();
             using ServedProcess process = await ServedProcess.StartAsync(this, null, null);
             seconds.Add(Stopwatch.GetElapsedTime(begun).TotalSeconds);
             process.Process.Refresh();
-            result.StartBytes = process.Process.WorkingSet64;
+            bytes.Add(process.Process.WorkingSet64);
         }
 
         result.StartSeconds = seconds.Order().ElementAt(seconds.Count / 2);
+        result.StartBytes = bytes.Order().ElementAt(bytes.Count / 2);
     }
 
     /// <summary><c>hadal serve</c> in a process of its own; killed when it is disposed.</summary>
@@ -102,7 +108,7 @@ sealed partial record BenchServeRun
             var served = new ServedProcess(Process.Start(start)!, home);
             try
             {
-                await served.ReadyAsync(run.Context.Cancellation);
+                await served.ReadyAsync(printsAddress: role is not null, run.Context.Cancellation);
                 return served;
             }
             catch
@@ -126,7 +132,7 @@ sealed partial record BenchServeRun
             start.ArgumentList.Add(value);
         }
 
-        async Task ReadyAsync(CancellationToken cancellationToken)
+        async Task ReadyAsync(bool printsAddress, CancellationToken cancellationToken)
         {
             var ready = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
             Process.ErrorDataReceived += (_, line) =>
@@ -142,7 +148,7 @@ sealed partial record BenchServeRun
             Process.BeginErrorReadLine();
             Process.BeginOutputReadLine();
             await ready.Task.WaitAsync(TimeSpan.FromMinutes(5), cancellationToken);
-            for (int i = 0; i < 100 && Address.Port == 80; i++) await Task.Delay(10, cancellationToken); // a worker's address is on the other stream
+            for (int i = 0; i < 100 && printsAddress && Address.Port == 80; i++) await Task.Delay(10, cancellationToken); // a worker's address comes on the other stream, maybe later
         }
     }
 }

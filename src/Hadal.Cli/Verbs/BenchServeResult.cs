@@ -24,7 +24,7 @@ sealed class BenchServeResult
 
     public ((int Prompt, int Answer) Reader, (int Prompt, int Answer) Writer, TimeSpan FirstToken, TimeSpan PerToken, double Pause)? Mixed { get; set; }
 
-    public List<(string Name, bool Goals, double Within, RouterReport Report, double FirstToken, double PerToken)> Workers { get; } = [];
+    public List<(string Name, bool Goals, int Turn, double Within, RouterReport Report, double FirstToken, double PerToken)> Workers { get; } = [];
 
     public double? StartSeconds { get; set; }
 
@@ -51,9 +51,9 @@ sealed class BenchServeResult
             yield return Text($"A prompt of {length} tokens: {1000 * absorbed:F1} ms in the form of decoding, which serving has for both phases, {1000 * expanded:F1} ms in that of training ({100 * ((absorbed / expanded) - 1):+0.0;-0.0} %)");
         if (Mixed is { } mixed)
             yield return Text($"Mixed load, one request each {1000 * mixed.Pause:F0} ms: prompts of {mixed.Reader.Prompt} with {mixed.Reader.Answer} tokens, prompts of {mixed.Writer.Prompt} with {mixed.Writer.Answer}; goals {mixed.FirstToken.TotalMilliseconds:F0} ms and {mixed.PerToken.TotalMilliseconds:F2} ms:");
-        foreach ((string name, bool goals, double within, RouterReport report, double first, double each) in Workers)
+        foreach ((string name, bool goals, int turn, double within, RouterReport report, double first, double each) in Workers)
         {
-            yield return Text($"  {name}, goals {(goals ? "kept" : "only watched")}: {100 * within:F1} % of requests within both, waiting included{(goals ? $", {Percent(report)} once taken" : "")}; median first token {1000 * first:F0} ms, each further {1000 * each:F2} ms; mean wait {report.MeanWait.TotalMilliseconds:F0} ms");
+            yield return Text($"  {name}, goals {(goals ? "kept" : "only watched")}, turn {turn}: {100 * within:F1} % of requests within both, waiting included{(goals ? $", {Percent(report)} once taken" : "")}; median first token {1000 * first:F0} ms, each further {1000 * each:F2} ms; mean wait {report.MeanWait.TotalMilliseconds:F0} ms");
         }
 
         if (StartSeconds is double start) yield return Text($"Start: {start:F2} s until it serves, with {StartBytes / 1048576.0:F0} MiB.");
@@ -95,11 +95,12 @@ sealed class BenchServeResult
             json.WriteNumber("goal_first_token_seconds", mixed.FirstToken.TotalSeconds);
             json.WriteNumber("goal_token_seconds", mixed.PerToken.TotalSeconds);
             json.WriteStartArray("runs");
-            foreach ((string name, bool goals, double within, RouterReport report, double first, double each) in Workers)
+            foreach ((string name, bool goals, int turn, double within, RouterReport report, double first, double each) in Workers)
             {
                 json.WriteStartObject();
                 json.WriteString("workers", name);
                 json.WriteBoolean("goals_kept", goals);
+                json.WriteNumber("turn", turn);
                 json.WriteNumber("within_goals_waiting_included", within);
                 if (goals) json.WriteNumber("within_goals_once_taken", report.BothHeld / (double)report.Requests);
                 json.WriteNumber("median_first_token_seconds", first);

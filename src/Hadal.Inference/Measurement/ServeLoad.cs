@@ -61,7 +61,7 @@ public sealed record LoadMeasurement(IReadOnlyList<StreamTimes> Streams)
 /// <summary>Sends requests to an engine and notes when tokens come.</summary>
 public static class ServeLoad
 {
-    /// <summary>Requests that differ in every block of their prompts, so that no cache helps: greedy, of one length, going on over end tokens.</summary>
+    /// <summary>Requests with random prompts that differ in every block, so that no cache helps while each seed is used once: greedy, of one length, going on over end tokens.</summary>
     /// <param name="count">Requests.</param>
     /// <param name="promptTokens">Tokens of each prompt.</param>
     /// <param name="tokens">Tokens to generate for each.</param>
@@ -83,6 +83,7 @@ public static class ServeLoad
 
     /// <summary>
     /// Two kinds of people: readers, with long prompts and short answers, and writers, with short prompts and long answers, coming at random moments with a given mean pause.
+    /// Prompts are drawn from the seeds after <paramref name="seed"/>, one each: loads whose seeds are more than <paramref name="count"/> apart share none.
     /// </summary>
     /// <param name="count">Requests; every third is a reader's.</param>
     /// <param name="meanPause">Mean time between two of them (exponential).</param>

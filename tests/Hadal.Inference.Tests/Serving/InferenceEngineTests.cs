@@ -7,25 +7,26 @@ namespace Hadal.Inference.Tests.Serving;
 /// <summary>The batching engine against the plain one, token for token, under everything that could disturb it.</summary>
 public sealed class InferenceEngineTests
 {
-    /// <summary>Pages, step, running, speculate, prefix cache, swap memory.</summary>
-    public static TheoryData<string, EngineOptions> Ways => new()
+    /// <summary>Pages, step, running, speculate, prefix cache, swap memory; threads.</summary>
+    public static TheoryData<string, EngineOptions, int> Ways => new()
     {
-        { "default", new EngineOptions() },
-        { "tiny pool", new EngineOptions { Pages = 8, MaxRunning = 12, StepTokens = 48 } },
-        { "tiny pool, nothing kept of what is put aside", new EngineOptions { Pages = 8, MaxRunning = 12, StepTokens = 48, SwapBytes = 0 } },
-        { "small steps", new EngineOptions { StepTokens = 2, MaxRunning = 3, Pages = 20 } },
-        { "no speculation", new EngineOptions { Speculate = false, StepTokens = 33, Pages = 12 } },
-        { "no prefix cache", new EngineOptions { PrefixCache = false, StepTokens = 64, Pages = 9, MaxRunning = 9 } },
-        { "shared prefixes", new EngineOptions { SharedPrefixes = true, StepTokens = 100, Pages = 16 } },
+        { "default", new EngineOptions(), 1 },
+        { "tiny pool", new EngineOptions { Pages = 8, MaxRunning = 12, StepTokens = 48 }, 1 },
+        { "tiny pool, nothing kept of what is put aside", new EngineOptions { Pages = 8, MaxRunning = 12, StepTokens = 48, SwapBytes = 0 }, 1 },
+        { "small steps", new EngineOptions { StepTokens = 2, MaxRunning = 3, Pages = 20 }, 1 },
+        { "no speculation", new EngineOptions { Speculate = false, StepTokens = 33, Pages = 12 }, 1 },
+        { "no prefix cache", new EngineOptions { PrefixCache = false, StepTokens = 64, Pages = 9, MaxRunning = 9 }, 1 },
+        { "shared prefixes", new EngineOptions { SharedPrefixes = true, StepTokens = 100, Pages = 16 }, 1 },
+        { "three threads", new EngineOptions { StepTokens = 80, Pages = 14, MaxRunning = 10 }, 3 },
     };
 
     [Theory]
     [MemberData(nameof(Ways))]
     [Implements("V3 §2.2", "MTP modules draft tokens for speculative decoding")]
-    public async Task Texts_equal_those_of_the_plain_engine(string way, EngineOptions options)
+    public async Task Texts_equal_those_of_the_plain_engine(string way, EngineOptions options, int threads)
     {
-        using var model = new TestModel();
-        EngineStatistics statistics = await Compare(model, options, way, requests: 60, seed: 21);
+        using TestModel model = new(threads: threads), alone = new();
+        EngineStatistics statistics = await Compare(model, alone, options, way, requests: 60, seed: 21);
         Assert.Equal(0, statistics.PagesInUse);
         Assert.Equal(0, statistics.Queued + statistics.Running);
         if (options.PrefixCache) Assert.True(statistics.CachedTokens > 0, "no prefix was found again");
@@ -44,6 +45,7 @@ public sealed class InferenceEngineTests
     {
         var random = new CounterRandom(99, RandomPurpose.TestData);
         ulong draw = 0;
+        long preempted = 0, cached = 0, accepted = 0;
         for (int round = 0; round < 8; round++)
         {
             using var model = new TestModel(seed: 30 + (ulong)round, deviation: round % 2 == 0 ? 0.25 : 0.1);
@@ -52,12 +54,17 @@ public sealed class InferenceEngineTests
                 Pages = 8 + random.Below(draw++, 20), StepTokens = 2 + random.Below(draw++, 150), MaxRunning = 1 + random.Below(draw++, 20), Speculate = random.Below(draw++, 3) > 0,
                 PrefixCache = random.Below(draw++, 4) > 0, SharedPrefixes = random.Below(draw++, 2) == 0, SwapBytes = random.Below(draw++, 3) == 0 ? 40_000 : 1 << 24,
             };
-            await Compare(model, options, $"round {round}: {options}", requests: 100, seed: 100 + (ulong)round);
+            EngineStatistics statistics = await Compare(model, model, options, $"round {round}: {options}", requests: 100, seed: 100 + (ulong)round);
+            preempted += statistics.Preempted;
+            cached += statistics.CachedTokens;
+            accepted += statistics.AcceptedTokens;
         }
+
+        Assert.True(preempted > 0 && cached > 0 && accepted > 0, $"{preempted} requests put aside, {cached} tokens found again, {accepted} drafts right: the rounds disturbed too little");
     }
 
-    /// <summary>Sends random requests at random moments, gives some up, and compares the others with the plain engine.</summary>
-    static async Task<EngineStatistics> Compare(TestModel model, EngineOptions options, string way, int requests, ulong seed)
+    /// <summary>Sends random requests at random moments, gives some up, and compares the others with the plain engine, of the same or an equal model.</summary>
+    static async Task<EngineStatistics> Compare(TestModel model, TestModel alone, EngineOptions options, string way, int requests, ulong seed)
     {
         var random = new CounterRandom(seed, RandomPurpose.TestData);
         ulong draw = 0;
@@ -81,7 +88,7 @@ public sealed class InferenceEngineTests
             statistics = engine.Statistics;
         }
 
-        await using var plain = new PlainEngine(model.Served, model.Transformer, new EngineOptions { QueueLength = requests });
+        await using var plain = new PlainEngine(alone.Served, alone.Transformer, new EngineOptions { QueueLength = requests });
         for (int n = 0; n < requests; n++)
         {
             Answer expected = await Answer.Read(plain.GenerateAsync(all[n].Request)), actual = answers[n];

@@ -146,7 +146,7 @@ public sealed class QuantizedModelTests
             "Routed.Scores f32", "Routed.Weights f32", "Routed.BalanceGradient f32", "Routed.BalanceLoss f32", "Routed.Rows e4m3 tile power-of-two", "Routed.Rows.Scales f32",
             "Routed.RowWeights f32", "Routed.GateUp e4m3 tile", "Routed.GateUp.Scales f32",
         ];
-        Assert.Equal(kept, entries.Where(e => !e.Tensor.IsEmpty).Select(e => $"{e.Name} {(e.Tensor.DType == DType.I32 ? "i32" : e.Format.ToString())}"));
+        Assert.Equal(kept, entries.Where(e => !e.Tensor.IsEmpty).Select(e => $"{e.Name} {(e.Tensor.DType == DType.I32 ? "i32" : e.Format.ToString())}"), StringComparer.Ordinal);
     }
 
     static void Same(float[] expected, float[] actual, string what)

@@ -228,7 +228,7 @@ public class AccountTests : IAsyncLifetime
         Assert.Equal("Grace Hopper", session.GetProperty("person").GetProperty("fullName").GetString());
         await me.PostAsync("/app/keys", new { name = "lap\0top" });
         await me.PostAsync("/app/keys", new { name = new string('k', 99) + "\ud83d\udc1f" }); // cut within the pair
-        Assert.Equal([new string('k', 99), "laptop"], (await me.GetAsync("/app/keys")).EnumerateArray().Select(key => key.GetProperty("name").GetString()).Order(StringComparer.Ordinal));
+        Assert.Equal([new string('k', 99), "laptop"], (await me.GetAsync("/app/keys")).EnumerateArray().Select(key => key.GetProperty("name").GetString()).Order(StringComparer.Ordinal), StringComparer.Ordinal);
         Assert.Equal("name", (await me.RefusedAsync(HttpMethod.Post, "/app/keys", new { name = "\0 " })).Field);
         Assert.Equal(HttpStatusCode.BadRequest, (await other.RefusedAsync(HttpMethod.Post, "/app/accounts/sign-in", new { email = "no\0body@example.org", password = Password })).Status);
     }

@@ -279,7 +279,7 @@ public class ConversationTests : IAsyncLifetime
         Assert.Equal("complete", answer.GetProperty("state").GetString());
         JsonElement kept = await _me.GetAsync($"/app/conversations/{talk.Id}");
         Assert.Equal("What is \ud83d\udc1f?", kept.GetProperty("title").GetString());
-        Assert.Equal(["What is \ud83d\udc1f?", "The answer is 42."], kept.GetProperty("messages").EnumerateArray().Select(message => message.GetProperty("text").GetString()));
+        Assert.Equal(["What is \ud83d\udc1f?", "The answer is 42."], kept.GetProperty("messages").EnumerateArray().Select(message => message.GetProperty("text").GetString()), StringComparer.Ordinal);
         Assert.Equal("Let me think.", kept.GetProperty("messages")[1].GetProperty("reasoning").GetString());
         await _me.SendAsync(HttpMethod.Patch, $"/app/conversations/{talk.Id}", new { title = "A\0 new \0 title" });
         Assert.Equal([talk.Id], await ListAsync("ne\0w TITLE"));

@@ -88,7 +88,7 @@ public sealed class RegistrationTests
         }
         finally
         {
-            Directory.Delete(home, recursive: true);
+            Folders.Delete(home);
         }
     }
 

@@ -103,6 +103,6 @@ sealed class ApiHost : IAsyncDisposable
         Client.Dispose();
         await App.DisposeAsync();
         Microsoft.Data.Sqlite.SqliteConnection.ClearAllPools();
-        Directory.Delete(Home, recursive: true);
+        Folders.Delete(Home);
     }
 }

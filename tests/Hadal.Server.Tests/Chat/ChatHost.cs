@@ -78,7 +78,7 @@ sealed partial class ChatHost : IAsyncDisposable
     {
         await _app.DisposeAsync();
         Microsoft.Data.Sqlite.SqliteConnection.ClearAllPools();
-        if (_ownsHome) Directory.Delete(Home, recursive: true);
+        if (_ownsHome) Folders.Delete(Home);
     }
 
     public async Task StopAsync(TimeSpan grace)

@@ -266,7 +266,7 @@ public class ConversationTests : IAsyncLifetime
         }
         finally
         {
-            Directory.Delete(home, recursive: true);
+            Folders.Delete(home);
         }
     }
 

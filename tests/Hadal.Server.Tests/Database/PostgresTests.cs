@@ -76,7 +76,7 @@ public sealed class PostgresTests(PostgresServer server) : IClassFixture<Postgre
         }
         finally
         {
-            Directory.Delete(home, recursive: true);
+            Folders.Delete(home);
         }
     }
 

@@ -64,7 +64,7 @@ sealed partial class ChatHost : IAsyncDisposable
     /// <summary>The newest code for an address, out of the outbox.</summary>
     public async Task<string> CodeAsync(string email, int number = 1)
     {
-        for (int round = 0; round < 200; round++)
+        for (int round = 0; round < 2400; round++)
         {
             OutboxMail[] mails = [.. Outbox.Read(Home).Where(mail => string.Equals(mail.Recipient, email, StringComparison.Ordinal) && Digits().IsMatch(mail.Subject))];
             if (mails.Length >= number) return Digits().Match(mails[number - 1].Subject).Value;
@@ -97,7 +97,7 @@ sealed partial class ChatHost : IAsyncDisposable
 /// <summary>What a page does over HTTP: cookies, and the token in a header.</summary>
 sealed class ChatBrowser(string address) : IDisposable
 {
-    readonly HttpClient _client = new(new HttpClientHandler { CookieContainer = new CookieContainer(), AllowAutoRedirect = false }) { BaseAddress = new Uri(address), Timeout = TimeSpan.FromSeconds(30) };
+    readonly HttpClient _client = new(new HttpClientHandler { CookieContainer = new CookieContainer(), AllowAutoRedirect = false }) { BaseAddress = new Uri(address), Timeout = TimeSpan.FromMinutes(2) };
     string? _token;
 
     public HttpClient Client => _client;

@@ -74,7 +74,7 @@ public class ConversationTests : IAsyncLifetime
         _engine.Allow(4);
         await _me.EventsAsync(talk.Events, untilText: true);
         await _me.PostAsync($"{talk.Message}/stop", new { });
-        Assert.Equal(1, _engine.Cancelled);
+        await _engine.CancelledAsync(1);
         JsonElement answer = await talk.EndAsync();
         Assert.Equal("stopped", answer.GetProperty("state").GetString());
         Assert.NotEmpty(answer.GetProperty("text").GetString()!);

@@ -47,6 +47,7 @@ sealed class ScriptedEngine : IInferenceEngine
 
     int _cancelled;
 
+    /// <summary>Requests that ended by cancellation. Whoever stops an answer hears of it a moment before the engine does: wait for it.</summary>
     public int Cancelled => Volatile.Read(ref _cancelled);
 
     public EngineStatistics Statistics => new()
@@ -54,6 +55,13 @@ sealed class ScriptedEngine : IInferenceEngine
         Queued = 2, Running = 1, Pages = 64, PagesInUse = 10, PagesCached = 20, Finished = 7, PromptTokens = 1200, CachedTokens = 800, GeneratedTokens = 900, DraftedTokens = 500, AcceptedTokens = 400,
         ExpertLoad = [[120, 80, 95, 105, 60, 140, 100, 100], [100, 100, 90, 110, 130, 70, 105, 95]],
     };
+
+    /// <summary>Waits, at most a minute, until exactly so many requests have ended by cancellation.</summary>
+    public async Task CancelledAsync(int requests)
+    {
+        for (int round = 0; round < 2400 && Cancelled < requests; round++) await Task.Delay(25);
+        Assert.Equal(requests, Cancelled);
+    }
 
     /// <summary>Lets a number of tokens pass.</summary>
     public void Allow(int tokens) => _tokens.Release(tokens);
@@ -64,27 +72,34 @@ sealed class ScriptedEngine : IInferenceEngine
         Requests.Enqueue(request);
         string prompt = Model.Tokenizer.Decode(request.Prompt.Span);
         Prompts.Enqueue(prompt);
-        using CancellationTokenRegistration registration = cancellationToken.Register(() => Interlocked.Increment(ref _cancelled));
-        if (Place is { } place)
-        {
-            yield return new RequestQueued(place, TimeSpan.FromSeconds(4 * place));
-            if (IsHeld) await _tokens.WaitAsync(cancellationToken);
-        }
-
-        yield return new RequestStarted(0);
-        int[] tokens = [.. Model.Tokenizer.Encode(Reply(prompt), allowSpecial: true), Model.EndTokens[0]];
         int said = 0;
-        foreach (int token in tokens)
+        bool ended = false;
+        try
         {
-            if (IsHeld) await _tokens.WaitAsync(cancellationToken);
-            if (Pause > TimeSpan.Zero) await Task.Delay(Pause, cancellationToken);
-            else await Task.Yield();
-            cancellationToken.ThrowIfCancellationRequested();
-            if (++said == 5 && Fault is not null) throw Fault;
-            yield return new TokensGenerated("", [token], []);
-        }
+            if (Place is { } place)
+            {
+                yield return new RequestQueued(place, TimeSpan.FromSeconds(4 * place));
+                if (IsHeld) await _tokens.WaitAsync(cancellationToken);
+            }
 
-        yield return new RequestFinished(Reason, new TokenUsage(request.Prompt.Length, 0, said, 0, 0));
+            yield return new RequestStarted(0);
+            foreach (int token in (int[])[.. Model.Tokenizer.Encode(Reply(prompt), allowSpecial: true), Model.EndTokens[0]])
+            {
+                if (IsHeld) await _tokens.WaitAsync(cancellationToken);
+                if (Pause > TimeSpan.Zero) await Task.Delay(Pause, cancellationToken);
+                else await Task.Yield();
+                cancellationToken.ThrowIfCancellationRequested();
+                if (++said == 5 && Fault is not null) throw Fault;
+                yield return new TokensGenerated("", [token], []);
+            }
+
+            ended = true;
+            yield return new RequestFinished(Reason, new TokenUsage(request.Prompt.Length, 0, said, 0, 0));
+        }
+        finally
+        {
+            if (!ended && cancellationToken.IsCancellationRequested) Interlocked.Increment(ref _cancelled);
+        }
     }
 
     public Task DrainAsync(CancellationToken cancellationToken = default) => Task.CompletedTask;

@@ -57,7 +57,7 @@ static class RecipeWriter
     public static string Write(Recipe recipe)
     {
         using var memory = new MemoryStream();
-        using (var json = new Utf8JsonWriter(memory, new JsonWriterOptions { Indented = true })) Write(recipe, json);
+        using (var json = new Utf8JsonWriter(memory, new JsonWriterOptions { Indented = true, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping })) Write(recipe, json);
         return System.Text.Encoding.UTF8.GetString(memory.ToArray());
     }
 

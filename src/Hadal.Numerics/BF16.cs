@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
@@ -85,6 +86,19 @@ public readonly struct BF16(ushort bits) : IEquatable<BF16>
             }
         }
         for (; i < source.Length; i++) destination[i] = source[i].ToSingle();
+    }
+
+    /// <summary>Index of the first NaN or infinity, or −1.</summary>
+    public static int FirstNonFinite(ReadOnlySpan<BF16> x)
+    {
+        // Whole vectors first: finite is what has an exponent below the largest.
+        int i = 0;
+        var exponent = new Vector<ushort>(0x7F80);
+        ReadOnlySpan<Vector<ushort>> vectors = MemoryMarshal.Cast<BF16, Vector<ushort>>(x);
+        while (i < vectors.Length && !Vector.EqualsAny(vectors[i] & exponent, exponent)) i++;
+        for (i *= Vector<ushort>.Count; i < x.Length; i++)
+            if ((x[i].Bits & 0x7F80) == 0x7F80) return i;
+        return -1;
     }
 
     /// <summary>Rounds each value to its nearest bfloat16 and keeps it as a float. <paramref name="destination"/> may be <paramref name="source"/>.</summary>

@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
@@ -191,7 +192,12 @@ public static partial class TileQuantizer
     /// <summary>Index of the first NaN or infinity, or −1.</summary>
     public static int FirstNonFinite(ReadOnlySpan<float> x)
     {
-        for (int i = 0; i < x.Length; i++)
+        // Whole vectors first: finite is what has an exponent below the largest.
+        int i = 0;
+        var exponent = new Vector<uint>(0x7F80_0000);
+        ReadOnlySpan<Vector<uint>> vectors = MemoryMarshal.Cast<float, Vector<uint>>(x);
+        while (i < vectors.Length && !Vector.EqualsAny(vectors[i] & exponent, exponent)) i++;
+        for (i *= Vector<uint>.Count; i < x.Length; i++)
             if (!float.IsFinite(x[i])) return i;
         return -1;
     }

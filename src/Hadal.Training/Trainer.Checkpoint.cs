@@ -1,3 +1,5 @@
+using System.Diagnostics.CodeAnalysis;
+using Hadal.Model;
 using Hadal.Tensors;
 using Hadal.Training.State;
 
@@ -18,6 +20,7 @@ public sealed partial class Trainer
     {
         if (_savedStep == _position.Step) return;
         (string Name, Tensor Tensor)[] state = [.. _engine.StateTensors()];
+        if (TrainingState.FindNonFinite(state) is { } fault) Refuse(fault.Name, fault.Element, fault.Value);
         string path = _checkpoints.Save(_position.Step, CheckpointBytes, folder =>
         {
             ModelFiles.Export(folder, _configuration, Model, _data.Tokenizer, _run.Checkpoint);
@@ -25,6 +28,18 @@ public sealed partial class Trainer
         });
         _savedStep = _position.Step;
         _observer.Saved(_position.Step, path);
+    }
+
+    /// <summary>What is not finite is not saved, so the newest checkpoint is always a good one.</summary>
+    [DoesNotReturn]
+    void Refuse(string name, long element, float value)
+    {
+        string what = name switch { "master" => "the weight", "first_moment" => "the first moment of AdamW for", "second_moment" => "the second moment of AdamW for", "average" => "the average of the weight", _ => name };
+        Parameter? parameter = what == name ? null : Model.Parameters.All.FirstOrDefault(p => element >= p.Offset && element < p.Offset + p.Length);
+        string where = parameter is null ? $"element {element} of {what}" : $"{what} {parameter.Name}, element {element - parameter.Offset},";
+        throw new NonFiniteTrainingException(
+            $"The checkpoint of step {_position.Step} was not written: {where} is {value}. The gradients were finite, so an update overflowed or memory was spoilt. "
+            + (_checkpoints.Any ? "The checkpoint before it is unchanged: go on from there" : "There is none before it: begin anew") + ", with a lower learning rate if it comes back.");
     }
 
     void Restore()

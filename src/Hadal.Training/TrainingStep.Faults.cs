@@ -13,6 +13,20 @@ public sealed partial class TrainingStep
     /// <summary>With the tokenizer, messages show the beginning of the document at fault.</summary>
     public Tokenizer? Tokenizer { get; init; }
 
+    /// <summary>Computes a step that has failed elsewhere and says what this one would; null when here everything is finite. Updates nothing.</summary>
+    internal string? Explain(StepSettings settings, long firstMicroBatch)
+    {
+        try
+        {
+            Run(settings, firstMicroBatch, update: false);
+            return null;
+        }
+        catch (NonFiniteTrainingException exception)
+        {
+            return exception.Message;
+        }
+    }
+
     [DoesNotReturn]
     void ThrowLoss(StepSettings settings, LossWeights weights, long firstMicroBatch, int microBatch, double loss)
     {
@@ -41,7 +55,7 @@ public sealed partial class TrainingStep
             $"The gradient norm of step {settings.Step} (micro-batches {firstMicroBatch} to {firstMicroBatch + settings.MicroBatches - 1}) is {norm}; not finite is the gradient of {parameter}{where}. {Remedy(settings.Step)}");
     }
 
-    static string Remedy(long step) => $"The weights are those of step {step - 1}. Continue from the last checkpoint with a lower learning rate.";
+    internal static string Remedy(long step) => $"The weights are those of step {step - 1}. Continue from the last checkpoint with a lower learning rate.";
 
     /// <summary>A micro-batch once more, by itself, watched.</summary>
     /// <returns>Its gradient, and what was seen.</returns>

@@ -98,7 +98,9 @@ public sealed partial class TrainingStep : IDisposable
     /// <param name="settings">What the schedules say.</param>
     /// <param name="firstMicroBatch">Global index of the first micro-batch; row g of the run belongs to micro-batch g / rows.</param>
     /// <exception cref="NonFiniteTrainingException">Loss or gradient is not finite; the weights are unchanged.</exception>
-    public StepResult Run(StepSettings settings, long firstMicroBatch)
+    public StepResult Run(StepSettings settings, long firstMicroBatch) => Run(settings, firstMicroBatch, update: true);
+
+    StepResult Run(StepSettings settings, long firstMicroBatch, bool update)
     {
         IOperations ops = _model.Backend.Operations;
         int rowsPer = _run.Batch.Rows, width = _loader.RowTokens, microBatches = settings.MicroBatches;
@@ -150,6 +152,7 @@ public sealed partial class TrainingStep : IDisposable
         GradientFilter?.Invoke(gradient);
         double norm = _optimizer.GradientNorm(ops, gradient);
         if (!double.IsFinite(norm)) ThrowGradient(settings, weights, firstMicroBatch, gradient, loss, norm);
+        if (!update) return default;
         recorder?.Gradient(gradient);
         _optimizer.Update(ops, gradient, norm, settings.LearningRate, settings.Step);
 

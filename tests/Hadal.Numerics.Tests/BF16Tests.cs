@@ -53,4 +53,22 @@ public sealed class BF16Tests
         Assert.True(BF16.FromDouble(double.NaN).IsNaN);
         Assert.True(BF16.FromSingle(BitConverter.UInt32BitsToSingle(0x7F80_0001)).IsNaN);
     }
+
+    [Fact]
+    public void What_is_not_finite_is_found_wherever_it_stands()
+    {
+        float[] bad = [float.NaN, float.PositiveInfinity, float.NegativeInfinity];
+        for (int length = 0; length < 70; length++)
+        {
+            float[] wide = [.. Enumerable.Range(0, length).Select(i => i % 3 == 0 ? float.MaxValue : i % 3 == 1 ? -float.Epsilon : 0)];
+            BF16[] narrow = [.. wide.Select(value => new BF16((ushort)(BitConverter.SingleToUInt32Bits(value) >> 16)))]; // cut, so that the largest stays finite
+            Assert.Equal((-1, -1), (TileQuantizer.FirstNonFinite(wide), BF16.FirstNonFinite(narrow)));
+            for (int at = length - 1; at >= 0; at--)
+            {
+                wide[at] = bad[at % 3];
+                narrow[at] = BF16.FromSingle(wide[at]);
+                Assert.Equal((at, at), (TileQuantizer.FirstNonFinite(wide), BF16.FirstNonFinite(narrow)));
+            }
+        }
+    }
 }

@@ -242,6 +242,45 @@ public sealed class TrainerTests
         Assert.Equal(5, resumed.Steps[0].Step);
     }
 
+    /// <summary>Spoilt after the step and before its checkpoint: in a checkpoint between, in the last one, in the one that Ctrl-C writes.</summary>
+    [Theory]
+    [InlineData(4, false, float.NaN)]
+    [InlineData(6, false, float.PositiveInfinity)]
+    [InlineData(3, true, float.NegativeInfinity)]
+    public void Weights_that_are_not_finite_are_never_saved_and_the_checkpoint_before_goes_on_with_the_same_bits(int step, bool cancelled, float value)
+    {
+        using TemporaryFolder one = new(), two = new();
+        RunConfiguration run = TinyRuns.Configuration(one, 6);
+        PreparedRun data = TinyRuns.Prepare(run);
+        float[] expected = Train("cpu", run, data, new Recorder(), out _);
+
+        RunConfiguration again = run with { Output = two.Path, Checkpoint = new CheckpointConfiguration { Every = 2 } };
+        using var cancel = new CancellationTokenSource();
+        using (IBackend backend = TinyRuns.Backend("cpu"))
+        {
+            Transformer? model = null;
+            var spoiling = new Recorder
+            {
+                OnStep = s =>
+                {
+                    if (s.Step != step) return;
+                    model!.Parameters.All.Single(p => p.Name is "model.layers.1.self_attn.o_proj.weight").Value.AsSpan<float>()[7] = value;
+                    if (cancelled) cancel.Cancel();
+                },
+            };
+            using var trainer = new Trainer(again, data, backend, spoiling);
+            model = trainer.Model;
+            string message = Assert.Throws<NonFiniteTrainingException>(() => trainer.Run(cancel.Token)).Message;
+            Assert.Contains($"The checkpoint of step {step} was not written: the weight model.layers.1.self_attn.o_proj.weight, element 7, is ", message, StringComparison.Ordinal);
+            Assert.Contains("The checkpoint before it is unchanged", message, StringComparison.Ordinal);
+        }
+
+        string last = $"step-{(step - 1) / 2 * 2:D8}";
+        Assert.Equal(last, Directory.EnumerateDirectories(Path.Combine(two.Path, "checkpoints")).Select(Path.GetFileName).Max(StringComparer.Ordinal), StringComparer.Ordinal);
+        Assert.False(File.Exists(Path.Combine(two.Path, "model.safetensors")));
+        Assert.Equal(expected, Train("cpu", again, data, new Recorder(), out _));
+    }
+
     [Theory]
     [InlineData("fp8")]
     [InlineData("fp8-per-tensor-delayed")]

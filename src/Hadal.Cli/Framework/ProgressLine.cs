@@ -70,8 +70,11 @@ sealed class ProgressLine : IDisposable
             : string.Create(CultureInfo.InvariantCulture, $"{time.Minutes}:{time.Seconds:00}");
     }
 
-    /// <summary>Clears the line of a terminal.</summary>
-    public void Dispose()
+    /// <inheritdoc/>
+    public void Dispose() => Clear();
+
+    /// <summary>Clears the line of a terminal, so that another can be written in its place.</summary>
+    public void Clear()
     {
         lock (_gate)
         {

@@ -25,20 +25,22 @@ static class ExperimentVerb
         Option<ulong> seed = Options.Seed(1);
         string more = string.Concat(Experiment.All.Where(e => e.Seeds > 1).GroupBy(e => e.Seeds).Select(g => $"; {g.Key} for {string.Join(" and ", g.Select(e => e.Name))}"));
         Option<int?> seeds = Options.OptionalInteger("--seeds", $"Run all variants with so many seeds, from --seed on. [default: 1{more}]", 1, 1000);
+        Option<string?> data = Options.Text("--data", "TEXT", "Ask it of your own text instead of the bundled novels: a folder, a file of several documents, or arithmetic:N.");
         Option<string?> output = Options.Text("--out", "FILE.md", "Write a page with question, command, machine and table there, the curves as a PNG and everything measured as JSON beside it; with FILE.json the JSON alone.");
         var from = new Option<string[]>("--from") { Description = "Run nothing: make the page from JSON files of earlier runs, put together (other seeds, say).", HelpName = "FILE.json", AllowMultipleArgumentsPerToken = true };
         var variants = new Option<string[]>("--variant") { Description = "Run this variant only; may be given several times. Put the files of all together with --from.", HelpName = "NAME" };
         Option<string> backend = Options.Backend();
         var verb = new Verb("experiment", "Asks a question of the report of a model that trains in minutes on two cores: what changes when one thing is changed?",
-            "hadal experiment", "hadal experiment mtp --steps 300 --out docs/experiments/mtp.md", "hadal experiment fp8-loss --from seed1.json seed2.json --out fp8-loss.md")
+            "hadal experiment", "hadal experiment mtp --steps 300 --out docs/experiments/mtp.md", "hadal experiment moments --data books/", "hadal experiment fp8-loss --from seed1.json seed2.json --out fp8-loss.md")
         {
-            name, steps, seed, seeds, variants, output, from, backend,
+            name, steps, seed, seeds, variants, data, output, from, backend,
         };
         verb.SetAction(line =>
         {
             if (line.GetValue(name) is not string chosen)
             {
-                foreach (string each in s_names) context.Terminal.Output.WriteLine($"{each,-16} {Question(each)}");
+                foreach (string each in s_names) context.Terminal.Output.WriteLine($"{each,-16} {Summary(each)}");
+                context.Terminal.Error.WriteLine("hadal experiment NAME asks one of them: about a minute a variant on an idle core.");
                 return ExitCode.Fine;
             }
 
@@ -52,7 +54,7 @@ static class ExperimentVerb
             else
             {
                 using IBackend device = Backends.Create(line.GetRequiredValue(backend), context);
-                report = Run(chosen, line.GetValue(steps), line.GetValue(seed), line.GetValue(seeds), line.GetValue(variants) ?? [], device, context);
+                report = Run(chosen, line.GetValue(steps), line.GetValue(seed), line.GetValue(seeds), line.GetValue(variants) ?? [], line.GetValue(data), device, context);
             }
 
             context.Terminal.Output.Write(report.TableText());
@@ -64,7 +66,9 @@ static class ExperimentVerb
 
     static string Question(string name) => Experiment.All.FirstOrDefault(e => string.Equals(e.Name, name, StringComparison.Ordinal))?.Question ?? PromotionExperiment.Question;
 
-    static ExperimentReport Run(string name, int steps, ulong firstSeed, int? givenSeeds, string[] only, IBackend device, Context context)
+    static string Summary(string name) => Experiment.All.FirstOrDefault(e => string.Equals(e.Name, name, StringComparison.Ordinal))?.Summary ?? PromotionExperiment.Summary;
+
+    static ExperimentReport Run(string name, int steps, ulong firstSeed, int? givenSeeds, string[] only, string? data, IBackend device, Context context)
     {
         var report = new ExperimentReport
         {
@@ -73,28 +77,32 @@ static class ExperimentVerb
         };
         if (Experiment.All.FirstOrDefault(e => string.Equals(e.Name, name, StringComparison.Ordinal)) is not { } experiment)
         {
+            if (data is not null || only.Length > 0 || givenSeeds is not null) throw CommandError.WrongUse($"'{name}' trains nothing, so it has no text, variants or seeds.", "--seed at most", "leave --data, --variant and --seeds out");
             (IReadOnlyList<string[]> rows, IReadOnlyList<ReportSeries> lines) = PromotionExperiment.Run(device, firstSeed, context.Terminal.Error.WriteLine, context.Cancellation);
             return report with { Rows = rows, Lines = lines, Axes = ("depth of the product", "error, %") };
         }
 
         int count = givenSeeds ?? experiment.Seeds;
         var results = new List<VariantResult>();
-        RunConfiguration run = Experiment.Base(steps, firstSeed);
+        RunConfiguration run = data is null ? Experiment.Base(steps, firstSeed) : Experiment.Base(steps, firstSeed, data);
         string[] known = [.. experiment.Variants(run).Select(v => v.Name)];
         if (only.FirstOrDefault(v => !known.Contains(v, StringComparer.Ordinal)) is string stranger)
             throw CommandError.WrongUse($"'{name}' has no variant '{stranger}'.", string.Join("; ", known), "leave --variant out to run all of them");
-        for (int i = 0; i < count; i++)
+        using (var told = new Told(context.Terminal, (long)count * (only.Length == 0 ? known.Length : only.Distinct(StringComparer.Ordinal).Count()) * steps))
         {
-            ulong seed = firstSeed + (ulong)i;
-            if (count > 1) context.Terminal.Error.WriteLine($"seed {seed}");
-            results.AddRange(ExperimentRun.Run(experiment, run with { Seed = seed }, device, new Told(context.Terminal.Error), cancel: context.Cancellation, only: only.Length == 0 ? null : only));
+            for (int i = 0; i < count; i++)
+            {
+                ulong seed = firstSeed + (ulong)i;
+                if (count > 1) told.Preparing($"seed {seed}");
+                results.AddRange(ExperimentRun.Run(experiment, run with { Seed = seed }, device, told, cancel: context.Cancellation, only: only.Length == 0 ? null : only));
+            }
         }
 
         string preset = experiment.Variants(run)[0].Run.Model.Preset!;
         return report with
         {
-            Results = results, Command = ExperimentReport.CommandOf(name, steps, firstSeed, count) + string.Concat(only.Select(v => $" --variant \"{v}\"")),
-            Setting = $"The `{preset}` shape with a vocabulary of {run.Tokenizer.Vocabulary}, {run.Batch.Rows} rows of {run.Data.SequenceLength} tokens a step of the bundled novels, for all variants with the same seed the same order. "
+            Results = results, Command = ExperimentReport.CommandOf(name, steps, firstSeed, count) + string.Concat(only.Select(v => $" --variant \"{v}\"")) + (data is null ? "" : $" --data \"{data}\""),
+            Setting = $"The `{preset}` shape with a vocabulary of {run.Tokenizer.Vocabulary}, {run.Batch.Rows} rows of {run.Data.SequenceLength} tokens a step of {(data is null ? "the bundled novels" : $"`{data}`")}, for all variants with the same seed the same order. "
                 + "The loss is smoothed with weight 0.9 on the past; the final loss is its mean over the last tenth of the steps, the distance its mean relative difference over the second half.",
         };
     }
@@ -137,20 +145,24 @@ static class ExperimentVerb
             """.ReplaceLineEndings("\n").TrimEnd() + "\n");
     }
 
-    /// <summary>One line a stage.</summary>
-    sealed class Told(TextWriter error) : ITrainingObserver
+    /// <summary>A line a stage, and below it how many steps of all variants are made and how long the others will take.</summary>
+    sealed class Told(Terminal terminal, long steps) : ITrainingObserver, IDisposable
     {
-        public void Preparing(string what) => error.WriteLine(what);
+        readonly ProgressLine _line = new(terminal);
+        long _made;
+
+        public void Preparing(string what)
+        {
+            _line.Clear();
+            terminal.Error.WriteLine(what);
+        }
 
         public void Started(RunSummary run)
         {
             // Variants have no run of their own.
         }
 
-        public void Stepped(in StepProgress step)
-        {
-            // Steps are not told.
-        }
+        public void Stepped(in StepProgress step) => _line.Report("training", ++_made, steps, "steps");
 
         public void Evaluated(long step, IReadOnlyList<TextScore> scores, bool final)
         {
@@ -167,6 +179,8 @@ static class ExperimentVerb
             // Nothing is saved.
         }
 
-        public void Warned(string message) => error.WriteLine($"warning: {message}");
+        public void Warned(string message) => Preparing($"warning: {message}");
+
+        public void Dispose() => _line.Dispose();
     }
 }

@@ -25,6 +25,15 @@ public sealed record Experiment(string Name, string Question, Func<RunConfigurat
 {
     const int OutlierChannel = 5, OutlierExponent = 15, OutlierPeriod = 25;
 
+    /// <summary>The question up to its first full stop or colon, for lists.</summary>
+    public string Summary => Shorten(Question);
+
+    internal static string Shorten(string text)
+    {
+        int end = text.AsSpan().IndexOfAny('.', ':');
+        return end < 0 ? text : text[..end];
+    }
+
     /// <summary>All experiments.</summary>
     public static IReadOnlyList<Experiment> All { get; } =
     [
@@ -73,12 +82,12 @@ public sealed record Experiment(string Name, string Question, Func<RunConfigurat
         ];
     }
 
-    /// <summary>The run that all variants begin from: the <c>nano</c> shape on short rows of the bundled texts.</summary>
-    public static RunConfiguration Base(long steps, ulong seed) => new()
+    /// <summary>The run that all variants begin from: the <c>nano</c> shape on short rows of the bundled novels, or of another text.</summary>
+    public static RunConfiguration Base(long steps, ulong seed, string source = "bundled:austen") => new()
     {
         Model = new ModelChoice { Preset = "nano", InitialDeviation = 0.02 },
         Tokenizer = new TokenizerConfiguration { Vocabulary = 1024 },
-        Data = new DataConfiguration { Sources = ["bundled:austen"], SequenceLength = 128 },
+        Data = new DataConfiguration { Sources = [source], SequenceLength = 128 },
         Batch = new BatchConfiguration { Rows = 4 },
         Budget = new BudgetConfiguration { Steps = steps },
         LearningRate = new LearningRateSchedule

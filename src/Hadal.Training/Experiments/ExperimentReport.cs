@@ -99,7 +99,7 @@ public sealed record ExperimentReport
             throw new ArgumentException($"The variant '{twice.Key.Name}' of seed {twice.Key.Seed} is there twice.", nameof(reports));
         return first with
         {
-            Command = WholeCommand(first.Name, results) ?? string.Join("`, `", reports.Select(r => r.Command).Distinct(StringComparer.Ordinal)),
+            Command = (reports.Any(r => r.Command.Contains(" --data ", StringComparison.Ordinal)) ? null : WholeCommand(first.Name, results)) ?? string.Join("`, `", reports.Select(r => r.Command).Distinct(StringComparer.Ordinal)),
             Date = string.Join(", ", reports.Select(r => r.Date).Distinct(StringComparer.Ordinal)),
             Machine = string.Join("; ", reports.Select(r => r.Machine).Distinct(StringComparer.Ordinal)),
             Results = results,

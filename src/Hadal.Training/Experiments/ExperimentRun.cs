@@ -65,19 +65,20 @@ public static class ExperimentRun
         ArgumentNullException.ThrowIfNull(experiment);
         run.Validate();
         PreparedRun data = PreparedRun.Prepare(run, ModelFiles.MtpDepth(run), observer, HadalHome.TokenCache, cancel);
+        if (data.HeldOut.Count == 0) Throw.Data($"Of the text in '{string.Join("', '", run.Data.Sources)}' nothing is held out, so no variant can be scored.", "Give text of several documents: a folder of files, for example.");
         var results = new List<VariantResult>();
         foreach (ExperimentVariant variant in experiment.Variants(run))
         {
             if (only is not null && !only.Contains(variant.Name, StringComparer.Ordinal)) continue;
             observer.Preparing(variant.Name);
-            results.Add(Train(variant, data, backend, cancel));
+            results.Add(Train(variant, data, backend, observer, cancel));
             report?.Invoke(results[^1]);
         }
 
         return results;
     }
 
-    static VariantResult Train(ExperimentVariant variant, PreparedRun data, IBackend backend, CancellationToken cancel)
+    static VariantResult Train(ExperimentVariant variant, PreparedRun data, IBackend backend, ITrainingObserver observer, CancellationToken cancel)
     {
         RunConfiguration run = variant.Run;
         long steps = run.Budget.Steps!.Value;
@@ -103,6 +104,12 @@ public static class ExperimentRun
             losses[s - 1] = result.Loss;
             if (s > steps / 2) violations += result.MaxViolation;
             average?.Update(backend.Operations, model.Parameters.Values);
+            double elapsed = clock.Elapsed.TotalSeconds;
+            observer.Stepped(new StepProgress
+            {
+                Step = s, Steps = steps, Tokens = s * result.Tokens, Loss = result.Loss, MtpLoss = result.MtpLoss, LearningRate = settings.LearningRate, GradientNorm = result.GradientNorm,
+                MaxViolation = result.MaxViolation, StepSeconds = elapsed / s, TokensPerSecond = s * result.Tokens / elapsed, ElapsedSeconds = elapsed, RemainingSeconds = elapsed * (steps - s) / s,
+            });
         }
 
         outliers?.Prepare(0);

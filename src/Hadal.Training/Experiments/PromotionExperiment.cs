@@ -20,6 +20,9 @@ public static class PromotionExperiment
         "Adding up FP8 products as the tensor core does, without promotion to FP32 every 128 of the contraction. The report finds errors of nearly 2 % at a depth of 4096 (V3 §3.3.2). The tensor core is the model that equals an "
         + "H100 bit for bit.";
 
+    /// <summary>The question up to its first full stop or colon, for lists.</summary>
+    public static string Summary => Experiment.Shorten(Question);
+
     /// <summary>The sentence on what was computed.</summary>
     public const string Setting =
         "Products: 24 × 24 outputs of E4M3 numbers, normal or their magnitudes, against exact sums of the same numbers; errors are the largest relative one of positive sums, and of signed ones the norm of all errors over the norm "

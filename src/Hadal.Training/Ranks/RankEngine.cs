@@ -26,6 +26,8 @@ sealed class RankEngine : ITrainingEngine
 
     const int Words = 8;
 
+    readonly RunConfiguration _run;
+    readonly PreparedRun _data;
     readonly ProcessGroup _world;
     readonly CheckpointStore _checkpoints;
     readonly RankTrainingStep _step;
@@ -39,7 +41,7 @@ sealed class RankEngine : ITrainingEngine
 
     internal RankEngine(RunConfiguration run, PreparedRun data, IBackend backend, ProcessGroup world, string identity)
     {
-        (_world, _identity, _decay) = (world, identity, run.Ema.Decay);
+        (_run, _data, _world, _identity, _decay) = (run, data, world, identity, run.Ema.Decay);
         _checkpoints = new CheckpointStore(Path.Combine(run.Output, "checkpoints"), run.Checkpoint.Keep);
         Model = ModelFiles.Create(run, data.Tokenizer, backend);
         _step = new RankTrainingStep(run, Model, new PackedDataLoader(data.Rows, run.Seed), world);
@@ -74,8 +76,18 @@ sealed class RankEngine : ITrainingEngine
     {
         Tell(Order.Step, settings.Step, settings.MicroBatches, settings.LearningRate, settings.MtpLambda, settings.BiasSpeed, firstMicroBatch);
         StepResult result = Step(settings, firstMicroBatch);
-        return _step.Fault is null ? result
-            : throw new NonFiniteTrainingException($"{_step.Fault} The weights are those of step {settings.Step - 1}. Continue from the last checkpoint with a lower learning rate.");
+        return _step.Fault is { } fault ? throw new NonFiniteTrainingException(Explain(fault, settings, firstMicroBatch)) : result;
+    }
+
+    /// <summary>
+    /// Tensor, layer, micro-batch and document of a fault. One rank has the bits of many, so rank 0 takes all weights, which the step has not changed, repeats it alone and looks on.
+    /// </summary>
+    string Explain(string fault, StepSettings settings, long firstMicroBatch)
+    {
+        GatherWeights();
+        using var alone = new TrainingStep(_run, Model, new PackedDataLoader(_data.Rows, _run.Seed), _step.Optimizer) { Tokenizer = _data.Tokenizer };
+        return alone.Explain(settings, firstMicroBatch)
+            ?? $"{fault} Repeated on rank 0 with the weights of the others the step is finite: memory or a message of a rank was spoilt. {TrainingStep.Remedy(settings.Step)}";
     }
 
     public void UpdateAverage()

@@ -1,5 +1,7 @@
 using System.Globalization;
+using System.Runtime.InteropServices;
 using Hadal.Formats;
+using Hadal.Numerics;
 using Hadal.Tensors;
 using Hadal.Training.Ranks;
 
@@ -20,6 +22,23 @@ static class TrainingState
     internal const string FileName = "training-state.safetensors";
     const string Schema = "hadal-training-state-1";
     const int Chunk = 1 << 24;
+
+    /// <summary>The first NaN or infinity of a state that is to be written; null when everything is finite.</summary>
+    internal static (string Name, long Element, float Value)? FindNonFinite(IEnumerable<(string Name, Tensor Tensor)> tensors)
+    {
+        foreach ((string name, Tensor tensor) in tensors)
+        {
+            bool wide = tensor.DType == DType.F32;
+            for (long at = 0; at < tensor.Length; at += Chunk)
+            {
+                Span<byte> bytes = Bytes(tensor, at, (int)Math.Min(Chunk, tensor.Length - at));
+                int found = wide ? TileQuantizer.FirstNonFinite(MemoryMarshal.Cast<byte, float>(bytes)) : BF16.FirstNonFinite(MemoryMarshal.Cast<byte, BF16>(bytes));
+                if (found >= 0) return (name, at + found, wide ? MemoryMarshal.Cast<byte, float>(bytes)[found] : MemoryMarshal.Cast<byte, BF16>(bytes)[found].ToSingle());
+            }
+        }
+
+        return null;
+    }
 
     /// <summary>Writes the file into a folder.</summary>
     internal static void Write(string folder, IEnumerable<(string Name, Tensor Tensor)> tensors, TrainingPosition position, string identity)

@@ -44,4 +44,24 @@ public sealed class FaultTests
         string[] actual = [.. RankRuns.State(split, Steps)];
         Assert.True(expected.AsSpan().SequenceEqual(actual), RankRuns.Difference($"{fault}", expected, actual));
     }
+
+    /// <summary>Weights that grow a hundredfold in every step: some number becomes none, somewhere.</summary>
+    [Fact]
+    public void A_numerical_fault_is_named_by_several_ranks_as_by_one()
+    {
+        using var folder = new TemporaryFolder();
+        RunConfiguration run = RankRuns.Configuration(folder, 40) with
+        {
+            LearningRate = new Hadal.Training.Optimization.LearningRateSchedule { Peak = 10, WarmupSteps = 0 }, Optimizer = new OptimizerConfiguration { WeightDecay = 10 },
+        };
+        PreparedRun data = TinyRuns.Prepare(run);
+        string one = Assert.Throws<NonFiniteTrainingException>(() => RankRuns.Train(run, data, TestContext.Current.CancellationToken)).Message;
+        Assert.Contains("; first in layer ", one, StringComparison.Ordinal);
+        Assert.Contains(" of row ", one, StringComparison.Ordinal);
+        foreach (ParallelConfiguration layout in (ParallelConfiguration[])[RankRuns.Layout(2, 1, 1), RankRuns.Layout(1, 2, 2, schedule: ScheduleKind.DualPipe)])
+        {
+            RunConfiguration split = run with { Parallel = layout, Output = folder.File($"{layout.Pipeline}") };
+            Assert.Equal(one, Assert.Throws<NonFiniteTrainingException>(() => RankRuns.Train(split, data, TestContext.Current.CancellationToken)).Message);
+        }
+    }
 }

@@ -62,7 +62,7 @@ static class ServedFolder
 sealed class ServeProcess : IDisposable
 {
     static readonly TimeSpan StartLimit = TimeSpan.FromSeconds(120);
-    readonly ConcurrentQueue<string> _errors = new();
+    readonly ConcurrentQueue<string> _errors = new(), _outputs = new();
 
     ServeProcess(Process process, string line)
     {
@@ -76,6 +76,9 @@ sealed class ServeProcess : IDisposable
     public string FirstLine { get; private set; }
 
     public IEnumerable<string> Errors => _errors;
+
+    /// <summary>All lines of standard output up to now.</summary>
+    public IEnumerable<string> Outputs => _outputs;
 
     /// <summary>Starts it and waits until standard error says that it is ready.</summary>
     public static async Task<ServeProcess> StartAsync(Scratch scratch, IReadOnlyDictionary<string, string> environment, params string[] arguments)
@@ -95,7 +98,11 @@ sealed class ServeProcess : IDisposable
             if (line.Data.StartsWith("Ready", StringComparison.Ordinal)) ready.TrySetResult();
         };
         var first = new TaskCompletionSource<string>(TaskCreationOptions.RunContinuationsAsynchronously);
-        process.OutputDataReceived += (_, line) => first.TrySetResult(line.Data ?? "");
+        process.OutputDataReceived += (_, line) =>
+        {
+            if (line.Data is not null) serve._outputs.Enqueue(line.Data);
+            first.TrySetResult(line.Data ?? "");
+        };
         process.BeginErrorReadLine();
         process.BeginOutputReadLine();
         try

@@ -26,7 +26,7 @@ static class ServeRoles
         string? key = Key;
         TextWriter notes = context.Terminal.Error;
         await using WebApplication app = WorkerServer.Build(new WorkerOptions { Engine = ServeVerb.Open(context, choice, choice.Model, "deepseek-chat"), Role = role, Urls = urls, Key = key });
-        await app.StartAsync(context.Cancellation);
+        await ServeStart.StartAsync(app, urls, context.Cancellation);
         foreach (string url in app.Urls) context.Terminal.Output.WriteLine(url);
         notes.WriteLine(string.Create(CultureInfo.InvariantCulture,
             $"Ready to {(role == WorkerRole.Prefill ? "read prompts" : "write texts")} after {Stopwatch.GetElapsedTime(begun).TotalSeconds:0.0} s with {Environment.WorkingSet / 1048576.0:0} MiB. Ctrl-C stops after what is being computed."));

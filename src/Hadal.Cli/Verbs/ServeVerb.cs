@@ -97,7 +97,7 @@ static class ServeVerb
     static Task<(IInferenceEngine Plain, IInferenceEngine Thinking)> OpenAsync(Context context, ServeChoice choice)
     {
         if (choice.Workers.Count + choice.ThinkingWorkers.Count > 0) throw CommandError.WrongUse("Workers were given without --role router.", "--role router", "add it, or leave --workers out");
-        if (choice.Thinking is not null) ModelFolder.Require(choice.Thinking);
+        if (choice.Thinking is not null) ModelFolder.Require(choice.Thinking, "--thinking-model");
         IInferenceEngine plain = WithGoals(Open(context, choice, choice.Model, "deepseek-chat"), choice.Router);
         return Task.FromResult((plain, choice.Thinking is null ? plain : WithGoals(Open(context, choice, choice.Thinking, "deepseek-reasoner"), choice.Router)));
     }
@@ -126,7 +126,7 @@ static class ServeVerb
             StrictDeepSeek = choice.IsStrict,
             Mail = mail,
         });
-        await app.StartAsync(context.Cancellation);
+        await ServeStart.StartAsync(app, urls, context.Cancellation);
         string served = choice.Workers.Count > 0 ? $"{choice.Workers.Count + choice.ThinkingWorkers.Count} workers" : Path.GetFileName(Path.TrimEndingDirectorySeparator(choice.Model));
         foreach (string url in app.Urls) notes.WriteLine($"Serving {served} at {url} (the chat at /, the API at /v1, its description at /docs).");
         notes.WriteLine(string.Create(CultureInfo.InvariantCulture, $"Ready after {Stopwatch.GetElapsedTime(begun).TotalSeconds:0.0} s with {Environment.WorkingSet / 1048576.0:0} MiB. State is in {choice.Home}. Ctrl-C stops after the answers being written."));

@@ -5,13 +5,15 @@ using Hadal.Server.Web;
 
 namespace Hadal.Server.Accounts;
 
-/// <summary>How often one network address may knock. In memory: it guards against floods, the counts that matter are in the database.</summary>
+/// <summary>How often one network address may knock, and one person ask. In memory: it guards against floods, the counts that matter are in the database.</summary>
 sealed class AddressThrottle : IDisposable
 {
     readonly PartitionedRateLimiter<(string Purpose, string Address)> _limiter;
+    readonly AddressLimits _limits;
 
     public AddressThrottle(AddressLimits limits)
     {
+        _limits = limits;
         _limiter = PartitionedRateLimiter.Create<(string Purpose, string Address), string>(key =>
         {
             (int permits, TimeSpan window) = limits.For(key.Purpose);
@@ -27,12 +29,17 @@ sealed class AddressThrottle : IDisposable
 
     /// <summary>Counts one attempt.</summary>
     /// <exception cref="AppException">Status 429: too many.</exception>
-    public void Enter(string purpose, IPAddress? address)
+    public void Enter(string purpose, IPAddress? address, int permits = 1) => Enter(purpose, Group(address), permits, "Too many attempts from your network.");
+
+    /// <summary>Counts what somebody asked for.</summary>
+    /// <param name="permits">How much it is; more than there are in a window counts as all of them.</param>
+    /// <exception cref="AppException">Status 429: too much.</exception>
+    public void Enter(string purpose, string who, int permits, string refusal)
     {
-        using RateLimitLease lease = _limiter.AttemptAcquire((purpose, Group(address)));
+        using RateLimitLease lease = _limiter.AttemptAcquire((purpose, who), Math.Min(permits, _limits.For(purpose).Permits));
         if (lease.IsAcquired) return;
         TimeSpan wait = lease.TryGetMetadata(MetadataName.RetryAfter, out TimeSpan given) ? given : TimeSpan.FromMinutes(1);
-        throw AppException.TooMany("Too many attempts from your network.", wait);
+        throw AppException.TooMany(refusal, wait);
     }
 
     public void Dispose() => _limiter.Dispose();
@@ -49,7 +56,7 @@ sealed class AddressThrottle : IDisposable
     }
 }
 
-/// <summary>Attempts that one network address has in a window.</summary>
+/// <summary>Attempts that one network address, or one person, has in a window.</summary>
 sealed record AddressLimits
 {
     public (int Permits, TimeSpan Window) SignUp { get; init; } = (20, TimeSpan.FromHours(1));
@@ -58,10 +65,18 @@ sealed record AddressLimits
 
     public (int Permits, TimeSpan Window) Code { get; init; } = (60, TimeSpan.FromMinutes(10));
 
+    /// <summary>Requests of one person to the pages' endpoints: three answers that grow in three windows, and room for the rest.</summary>
+    public (int Permits, TimeSpan Window) Page { get; init; } = (2400, TimeSpan.FromMinutes(1));
+
+    /// <summary>Requests of strangers at one network address, behind which there may be a school.</summary>
+    public (int Permits, TimeSpan Window) Stranger { get; init; } = (1200, TimeSpan.FromMinutes(1));
+
     public (int Permits, TimeSpan Window) For(string purpose) => purpose switch
     {
         "sign-up" => SignUp,
         "sign-in" => SignIn,
+        "page" => Page,
+        "stranger" => Stranger,
         _ => Code,
     };
 }

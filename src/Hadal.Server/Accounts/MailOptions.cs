@@ -28,7 +28,7 @@ public sealed record MailOptions(string Host, int Port, bool ImplicitTls, bool R
         ArgumentException.ThrowIfNullOrWhiteSpace(address);
         string text = address.Contains("://", StringComparison.Ordinal) ? address : "smtp://" + address;
         if (!Uri.TryCreate(text, UriKind.Absolute, out Uri? uri) || uri.Scheme is not ("smtp" or "smtps") || uri.Host.Length == 0 || uri.PathAndQuery.Trim('/').Length > 0)
-            throw new ArgumentException($"The mail server \"{address}\" cannot be read; expected smtp://user@host:587 or smtps://user@host:465, with the password in HADAL_SMTP_PASSWORD.", nameof(address));
+            throw new ArgumentException($"The mail server \"{WithoutUser(address)}\" cannot be read; expected smtp://user@host:587 or smtps://user@host:465, with the password in HADAL_SMTP_PASSWORD.", nameof(address));
         bool implicitTls = uri.Scheme is "smtps";
         string[] parts = uri.UserInfo.Split(':', 2);
         string? user = parts[0].Length > 0 ? Uri.UnescapeDataString(parts[0]) : null;
@@ -38,6 +38,13 @@ public sealed record MailOptions(string Host, int Port, bool ImplicitTls, bool R
         if (!MimeKit.MailboxAddress.TryParse(sender, out _))
             throw new ArgumentException($"The sender \"{sender}\" is no mail address; expected one such as hadal@example.org.", nameof(from));
         return new MailOptions(uri.Host, uri.Port > 0 ? uri.Port : implicitTls ? 465 : 587, implicitTls, !local, user, user is null ? null : secret, sender);
+    }
+
+    // A password may stand in it.
+    static string WithoutUser(string address)
+    {
+        int at = address.LastIndexOf('@'), scheme = address.IndexOf("://", StringComparison.Ordinal);
+        return at < 0 ? address : (scheme >= 0 && scheme < at ? address[..(scheme + 3)] : "") + "…" + address[at..];
     }
 
     /// <summary>From <c>HADAL_SMTP</c>, <c>HADAL_SMTP_PASSWORD</c> and <c>HADAL_MAIL_FROM</c>; null when the first is not set.</summary>

@@ -22,6 +22,7 @@ sealed partial class AnswerService(ChatEngines engines, IServiceScopeFactory sco
     static readonly TimeSpan SavePause = TimeSpan.FromSeconds(2);
     static readonly TimeSpan KeepTime = TimeSpan.FromSeconds(60);
     readonly ConcurrentDictionary<Guid, RunningAnswer> _answers = new();
+    readonly ConcurrentDictionary<Guid, int> _readers = new();
     readonly Lock _gate = new();
     bool _stopping;
 
@@ -45,6 +46,15 @@ sealed partial class AnswerService(ChatEngines engines, IServiceScopeFactory sco
             _answers[messageId] = answer;
             return answer;
         }
+    }
+
+    /// <summary>Counts one of a person's open streams, until it is disposed.</summary>
+    /// <exception cref="AppException">Status 429: too many are open.</exception>
+    public IDisposable EnterReading(Guid personId)
+    {
+        if (_readers.AddOrUpdate(personId, 1, (_, open) => open + 1) <= ConversationLimits.StreamsAtOnce) return new Reading(_readers, personId);
+        Leave(_readers, personId);
+        throw AppException.TooMany($"{ConversationLimits.StreamsAtOnce} of your windows are being written to already; close one.", TimeSpan.FromSeconds(10));
     }
 
     /// <summary>Gives a reserved place back.</summary>
@@ -240,6 +250,16 @@ sealed partial class AnswerService(ChatEngines engines, IServiceScopeFactory sco
         await Task.Delay(KeepTime, clock);
         _answers.TryRemove(answer.MessageId, out _);
         answer.Dispose();
+    }
+
+    static void Leave(ConcurrentDictionary<Guid, int> readers, Guid personId)
+    {
+        if (readers.AddOrUpdate(personId, 0, (_, open) => open - 1) == 0) readers.TryRemove(new KeyValuePair<Guid, int>(personId, 0));
+    }
+
+    sealed class Reading(ConcurrentDictionary<Guid, int> readers, Guid personId) : IDisposable
+    {
+        public void Dispose() => Leave(readers, personId);
     }
 
     async Task KeepAsync(Func<HadalDatabase, Task<int>> work)

@@ -11,6 +11,9 @@ static class ConversationLimits
     /// <summary>Answers of one person that may be written at the same time.</summary>
     public const int AnswersAtOnce = 3;
 
+    /// <summary>Streams of answers that one person may have open at the same time, in all windows.</summary>
+    public const int StreamsAtOnce = 24;
+
     /// <summary>Messages of one conversation, every version counted.</summary>
     public const int MostMessages = 4000;
 }

@@ -84,9 +84,10 @@ public static class DatabaseSetup
             {
                 return new Npgsql.NpgsqlConnectionStringBuilder(text).ToString();
             }
-            catch (ArgumentException exception)
+            catch (ArgumentException)
             {
-                throw new ArgumentException($"The database connection string cannot be read: {exception.Message} Expected PostgreSQL's, such as \"Host=localhost;Database=hadal;Username=hadal;Password=…\" or \"postgres://hadal:…@localhost/hadal\".", nameof(text), exception);
+                // The library's words may quote a part of the text, and that may be a part of the password.
+                throw new ArgumentException("The database connection string cannot be read; expected PostgreSQL's, such as \"Host=localhost;Database=hadal;Username=hadal;Password=…\" (a value with ; or = in it stands in quotes) or \"postgres://hadal:…@localhost/hadal\".", nameof(text));
             }
         }
 

@@ -31,9 +31,11 @@ public static class HadalServer
             EnvironmentName = Environments.Production,
         });
         builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel => Limit(kestrel, options.Limits));
-        ServerLog.Configure(builder.Logging, options.Logging);
+        Action started = ServerLog.Configure(builder.Logging, options.Logging);
+        Telemetry.Configure(builder.Configuration);
         AddServices(builder.Services, options);
         WebApplication app = builder.Build();
+        app.Lifetime.ApplicationStarted.Register(started);
         foreach (string url in options.Urls) app.Urls.Add(url);
         Map(app, options);
         return app;

@@ -1,7 +1,9 @@
+using System.Collections;
 using Hadal.Server.Api;
 using Hadal.Server.Keys;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Routing;
+using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using OpenTelemetry.Metrics;
 using OpenTelemetry.Trace;
@@ -11,6 +13,12 @@ namespace Hadal.Server.Metrics;
 /// <summary>OpenTelemetry: <c>/metrics</c> for Prometheus, which asks for a key as the API does; metrics and traces to a collector when OTEL_EXPORTER_OTLP_ENDPOINT names one.</summary>
 static class Telemetry
 {
+    const string Prefix = "OTEL_";
+
+    /// <summary>Adds the variables that OpenTelemetry names (address, protocol, headers, intervals); the exporters look for them in the server's configuration, which holds nothing else.</summary>
+    public static void Configure(IConfigurationBuilder configuration) => configuration.AddInMemoryCollection(Environment.GetEnvironmentVariables().Cast<DictionaryEntry>()
+        .Where(variable => ((string)variable.Key).StartsWith(Prefix, StringComparison.Ordinal)).Select(variable => KeyValuePair.Create((string)variable.Key, (string?)variable.Value)));
+
     public static void AddServices(IServiceCollection services)
     {
         services.AddSingleton<ServerMetrics>();

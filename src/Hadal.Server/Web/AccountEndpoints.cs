@@ -17,7 +17,7 @@ static class AccountEndpoints
     public static void Map(RouteGroupBuilder app)
     {
         app.MapGet("/session", async (HttpContext http, Session session) => Results.Ok(await session.DescribeAsync(http)));
-        RouteGroupBuilder group = app.MapGroup("/accounts");
+        RouteGroupBuilder group = app.MapGroup("/accounts").WithMetadata(new BodyLimit(BodyLimit.Form));
         group.MapPost("/sign-up", async (HttpContext http, AccountService accounts, MailPump pump, Entered entered) =>
             Results.Ok(new { Ticket = await accounts.SignUpAsync(entered.Email!, entered.FullName!, entered.Password!, http.Connection.RemoteIpAddress, http.RequestAborted), MailDelayed = pump.IsFailing }));
         group.MapPost("/verify", async (HttpContext http, AccountService accounts, Session session, Entered entered) =>
@@ -44,7 +44,7 @@ static class AccountEndpoints
             Person me = await Me.PersonAsync(http, database);
             await accounts.ChangePasswordAsync(me, entered.Current!, entered.Password!, http.RequestAborted);
             return Results.Ok(await session.BeginAsync(http, me));
-        });
+        }).WithMetadata(new RouteCost(40));
         group.MapPost("/name", async (HttpContext http, AccountService accounts, HadalDatabase database, Session session, Entered entered) =>
         {
             await accounts.RenameAsync(await Me.PersonAsync(http, database), entered.FullName!);
@@ -56,13 +56,13 @@ static class AccountEndpoints
             await accounts.DeleteAsync(me, entered.Password!, http.RequestAborted);
             answers.StopAll(answer => answer.PersonId == me.Id);
             return Results.Ok(await session.EndAsync(http));
-        });
+        }).WithMetadata(new RouteCost(40));
         group.MapGet("/export", async (HttpContext http, HadalDatabase database, ConversationService conversations) =>
         {
             Person me = await Me.PersonAsync(http, database);
             var all = new { me.Email, me.FullName, me.Created, Conversations = await conversations.ExportAllAsync(me.Id, http.RequestAborted) };
             return Results.File(JsonSerializer.SerializeToUtf8Bytes(all, AppJson.Indented), "application/json", "hadal-account.json");
-        });
+        }).WithMetadata(new RouteCost(240));
     }
 
     sealed record Entered(string? Email, string? FullName, string? Password, string? Current, string? Code, Guid Ticket);

@@ -11,6 +11,7 @@ enum StatusCode
     Forbidden = 403,
     NotFound = 404,
     Conflict = 409,
+    UnsupportedMediaType = 415,
     TooManyRequests = 429,
     ServiceUnavailable = 503,
 }
@@ -53,8 +54,7 @@ sealed partial class AppErrorFilter(ILogger<AppErrorFilter> log) : IEndpointFilt
         }
         catch (AppException refusal)
         {
-            if (refusal.RetryAfter is { } wait) http.Response.Headers.RetryAfter = Math.Max(1, Math.Ceiling(wait.TotalSeconds)).ToString("0");
-            return Results.Json(new AppError(refusal.Message, refusal.Field), statusCode: (int)refusal.Status);
+            return Refuse(http, refusal);
         }
         catch (OperationCanceledException) when (http.RequestAborted.IsCancellationRequested)
         {
@@ -65,6 +65,13 @@ sealed partial class AppErrorFilter(ILogger<AppErrorFilter> log) : IEndpointFilt
             Failed(log, exception, http.Request.Method, http.Request.Path);
             return Results.Json(new AppError("Something went wrong on the server. It has been noted in its log; try again.", null), statusCode: 500);
         }
+    }
+
+    /// <summary>A refusal as the pages read it.</summary>
+    public static IResult Refuse(HttpContext http, AppException refusal)
+    {
+        if (refusal.RetryAfter is { } wait) http.Response.Headers.RetryAfter = Math.Max(1, Math.Ceiling(wait.TotalSeconds)).ToString("0");
+        return Results.Json(new AppError(refusal.Message, refusal.Field), statusCode: (int)refusal.Status);
     }
 
     [LoggerMessage(Level = LogLevel.Error, Message = "{Method} {Path} failed")]

@@ -40,6 +40,7 @@ public static class ChatApplication
         services.AddAntiforgery(antiforgery =>
         {
             antiforgery.HeaderName = "X-Hadal-Token";
+            antiforgery.SuppressReadingTokenFromFormBody = true; // a form is no request of the pages
             antiforgery.Cookie.Name = "hadal.antiforgery";
             antiforgery.Cookie.SameSite = SameSiteMode.Strict;
             antiforgery.Cookie.HttpOnly = true;
@@ -60,11 +61,12 @@ public static class ChatApplication
         return services;
     }
 
-    /// <summary>Adds the headers of the pages and the reading of their cookie; before the endpoints.</summary>
+    /// <summary>Adds the headers of the pages, the reading of their cookie and their limits; before the endpoints.</summary>
     public static void Use(IApplicationBuilder application)
     {
         application.UseMiddleware<PageHeaders>();
         application.UseAuthentication();
+        application.UseMiddleware<VisitorGate>();
     }
 
     /// <summary>Adds the pages and their endpoints.</summary>

@@ -14,9 +14,9 @@ static class ConversationEndpoints
 
     public static void Map(RouteGroupBuilder app)
     {
-        RouteGroupBuilder group = app.MapGroup("/conversations");
+        RouteGroupBuilder group = app.MapGroup("/conversations").WithMetadata(new BodyLimit(BodyLimit.Message));
         group.MapGet("", async (HttpContext http, ConversationService service, string? search, long? before) =>
-            Results.Ok(await service.ListAsync(Me.Require(http), search, before, http.RequestAborted)));
+            Results.Ok(await service.ListAsync(Me.Require(http), search, before, http.RequestAborted))).WithMetadata(new RouteCost(8));
         group.MapPost("", async (HttpContext http, ConversationService service, Said said) =>
             Results.Ok(await service.SendAsync(Me.Require(http), null, null, said.Text, said.DeepThink, http.RequestAborted)));
         group.MapDelete("", async (HttpContext http, ConversationService service) =>
@@ -49,7 +49,7 @@ static class ConversationEndpoints
         group.MapPut("/{id:guid}/leaf", async (HttpContext http, ConversationService service, Guid id, Selected selected) =>
             Results.Ok(await service.SelectAsync(Me.Require(http), id, selected.MessageId, http.RequestAborted)));
         group.MapGet("/{id:guid}/messages/{message:guid}/events", EventsAsync);
-        group.MapGet("/{id:guid}/export", ExportAsync);
+        group.MapGet("/{id:guid}/export", ExportAsync).WithMetadata(new RouteCost(8));
     }
 
     static async Task<IResult> ExportAsync(HttpContext http, ConversationService service, Guid id, string? format)
@@ -66,14 +66,16 @@ static class ConversationEndpoints
     // Server-sent events from a number on. The number of the next one goes with each, so that whoever lost the line asks for the rest only.
     static async Task<IResult> EventsAsync(HttpContext http, ConversationService service, AnswerService answers, Guid id, Guid message, int? from)
     {
-        MessageView kept = await service.MessageAsync(Me.Require(http), id, message, http.RequestAborted);
+        Guid me = Me.Require(http);
+        MessageView kept = await service.MessageAsync(me, id, message, http.RequestAborted);
+        using IDisposable reading = answers.EnterReading(me);
         http.Response.ContentType = "text/event-stream";
         http.Response.Headers["X-Accel-Buffering"] = "no"; // a proxy must not hold events back
         CancellationToken gone = http.RequestAborted;
         if (answers.Find(message) is not { } answer)
         {
             // Read again: it may have ended between the two look-ups.
-            kept = await service.MessageAsync(Me.Require(http), id, message, gone);
+            kept = await service.MessageAsync(me, id, message, gone);
             await SendAsync(http, 0, new AnswerEvent(AnswerEventKind.Done, Message: kept));
             return Results.Empty;
         }

@@ -10,16 +10,20 @@ namespace Hadal.Server.Web;
 static class KeyEndpoints
 {
     const int MostKeys = 50;
+    const int MostKeysADay = 100;
 
     public static void Map(RouteGroupBuilder app)
     {
-        RouteGroupBuilder group = app.MapGroup("/keys");
+        RouteGroupBuilder group = app.MapGroup("/keys").WithMetadata(new BodyLimit(BodyLimit.Form));
         group.MapGet("", async (HttpContext http, ApiKeyService keys) =>
             Results.Ok((await keys.ListAsync(Me.Require(http), http.RequestAborted)).Where(key => key.Revoked is null).Select(KeyView.Of)));
-        group.MapPost("", async (HttpContext http, ApiKeyService keys, Wanted wanted) =>
+        group.MapPost("", async (HttpContext http, ApiKeyService keys, TimeProvider clock, Wanted wanted) =>
         {
             Guid me = Me.Require(http);
-            if ((await keys.ListAsync(me, http.RequestAborted)).Count(key => key.Revoked is null) >= MostKeys) throw new AppException(StatusCode.Conflict, $"You have {MostKeys} keys. Revoke one first.");
+            IReadOnlyList<ApiKey> had = await keys.ListAsync(me, http.RequestAborted);
+            if (had.Count(key => key.Revoked is null) >= MostKeys) throw new AppException(StatusCode.Conflict, $"You have {MostKeys} keys. Revoke one first.");
+            DateTimeOffset yesterday = clock.GetUtcNow() - TimeSpan.FromDays(1);
+            if (had.Count(key => key.Created > yesterday) >= MostKeysADay) throw AppException.TooMany($"You made {MostKeysADay} keys within a day.", TimeSpan.FromHours(1));
             if (string.IsNullOrWhiteSpace(StoredText.Clean(wanted.Name))) throw new AppException(StatusCode.BadRequest, "Give the key a name by which you will know it.", "name");
             if (wanted.RequestsPerMinute is < 1) throw new AppException(StatusCode.BadRequest, "At least 1 request per minute, or leave it empty for no limit.", "requestsPerMinute");
             if (wanted.TokensPerDay is < 1) throw new AppException(StatusCode.BadRequest, "At least 1 token per day, or leave it empty for no limit.", "tokensPerDay");

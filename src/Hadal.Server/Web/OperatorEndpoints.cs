@@ -13,7 +13,7 @@ namespace Hadal.Server.Web;
 /// <summary>What the operator's page shows: sums and loads, never what people write.</summary>
 static class OperatorEndpoints
 {
-    public static void Map(RouteGroupBuilder app) => app.MapGet("/operator", ShowAsync);
+    public static void Map(RouteGroupBuilder app) => app.MapGet("/operator", ShowAsync).WithMetadata(new RouteCost(4));
 
     static async Task<IResult> ShowAsync(HttpContext http, HadalDatabase database, ChatEngines engines, AnswerService answers, MailPump pump)
     {

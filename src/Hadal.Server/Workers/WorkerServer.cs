@@ -34,7 +34,7 @@ public static class WorkerServer
             kestrel.Limits.Http2.InitialConnectionWindowSize = 16 << 20; // pages are large, loopback is fast
             kestrel.Limits.Http2.InitialStreamWindowSize = 4 << 20;
         });
-        ServerLog.Configure(builder.Logging, options.Logging);
+        Action started = ServerLog.Configure(builder.Logging, options.Logging);
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = options.ShutdownGrace);
         builder.Services.AddSingleton(options);
         builder.Services.AddSingleton(_ => new EngineOwner(options.Engine));
@@ -45,6 +45,7 @@ public static class WorkerServer
             grpc.MaxSendMessageSize = 4 * WireForm.PartBytes;
         });
         WebApplication app = builder.Build();
+        app.Lifetime.ApplicationStarted.Register(started);
         foreach (string url in options.Urls) app.Urls.Add(url);
         _ = app.Services.GetRequiredService<EngineOwner>(); // made now, so that it is disposed with the server
         if (options.Key is string key) app.Use((context, next) => RequireKey(context, next, SHA256.HashData(Encoding.UTF8.GetBytes(key))));

@@ -19,6 +19,9 @@ sealed class MailServer : IAsyncDisposable
         _serving = Task.Run(ServeAsync);
     }
 
+    /// <summary>Times that a sign-in is refused, whatever its password; then every one is taken.</summary>
+    public int Refusals { get; set; }
+
     public int Port => ((IPEndPoint)_listener.LocalEndpoint).Port;
 
     /// <summary>Whole mails, headers included.</summary>
@@ -85,6 +88,15 @@ sealed class MailServer : IAsyncDisposable
                     while (await reader.ReadLineAsync(_end.Token) is { } text && text is not ".") mail.Append(text).Append('\n');
                     Mails.Enqueue(mail.ToString());
                     await writer.WriteLineAsync("250 taken");
+                }
+                else if (line.StartsWith("EHLO", StringComparison.OrdinalIgnoreCase))
+                {
+                    await writer.WriteLineAsync("250-test");
+                    await writer.WriteLineAsync("250 AUTH PLAIN");
+                }
+                else if (line.StartsWith("AUTH", StringComparison.OrdinalIgnoreCase))
+                {
+                    await writer.WriteLineAsync(Refusals-- > 0 ? "535 refused" : "235 welcome");
                 }
                 else if (line.StartsWith("QUIT", StringComparison.OrdinalIgnoreCase))
                 {

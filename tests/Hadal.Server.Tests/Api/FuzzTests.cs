@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using System.Text;
@@ -18,48 +19,6 @@ public sealed class FuzzTests
         """{"model":"deepseek-chat","prompt":[5,6,7],"tokens":[5,6],"logprobs":2,"stream":false,"add_special_tokens":true,"return_token_strs":true}""",
     ];
 
-    static readonly string[] Bits =
-    [
-        "null", "true", "false", "0", "-1", "1e999", "1e-999", "99999999999999999999", "0.5", "\"\"", "\"\\ud800\"", "\"\\u0000\"", "\"<｜end▁of▁sentence｜>\"", "[]", "{}", "[[[[]]]]", "{\"a\":{\"a\":{}}}", "\"text\"", "\"json_object\"",
-        "\"required\"", "{\"type\":\"function\",\"function\":{\"name\":\"f\"}}", "[null]", "[\"a\",1]", "\"</think>\"", ",", "}", "]", "\"", "\\", "\u0001", "\ud83d\udc1f", "2147483648", "-9223372036854775809", "[{}]", "\"developer\"", "\"\\n```json\\n\"",
-    ];
-
-    /// <summary>One of the seeds with one to four changes: a value exchanged, a stretch cut, doubled or replaced by noise.</summary>
-    static byte[] Body(CounterRandom random, ref ulong draw)
-    {
-        string text = Seeds[random.Below(draw++, Seeds.Length)];
-        int changes = 1 + random.Below(draw++, 4);
-        for (int change = 0; change < changes && text.Length > 0; change++)
-        {
-            int at = random.Below(draw++, text.Length);
-            switch (random.Below(draw++, 5))
-            {
-                case 0:
-                    int colon = text.IndexOf(':', at);
-                    if (colon < 0) break;
-                    int end = text.IndexOfAny([',', '}', ']'], colon);
-                    if (end > colon) text = text[..(colon + 1)] + Bits[random.Below(draw++, Bits.Length)] + text[end..];
-                    break;
-                case 1:
-                    text = text.Remove(at, Math.Min(text.Length - at, 1 + random.Below(draw++, 12)));
-                    break;
-                case 2:
-                    text = text.Insert(at, text.Substring(at, Math.Min(text.Length - at, 1 + random.Below(draw++, 40))));
-                    break;
-                case 3:
-                    text = text.Insert(at, Bits[random.Below(draw++, Bits.Length)]);
-                    break;
-                default:
-                    text = text[..at] + (char)random.Below(draw++, 0x3000) + text[(at + 1)..];
-                    break;
-            }
-        }
-
-        byte[] body = Encoding.UTF8.GetBytes(text);
-        if (random.Below(draw++, 8) == 0 && body.Length > 0) body[random.Below(draw++, body.Length)] = (byte)random.Below(draw++, 256);
-        return body;
-    }
-
     static async Task RunAsync(long count, ulong seed)
     {
         var engine = new ApiEngine();
@@ -72,7 +31,7 @@ public sealed class FuzzTests
             ulong draw = 0;
             while (Interlocked.Increment(ref done) <= count)
             {
-                byte[] body = Body(random, ref draw);
+                byte[] body = Mutation.Of(Seeds[random.Below(draw++, Seeds.Length)], random, ref draw);
                 string path = Paths[random.Below(draw++, Paths.Length)];
                 using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(30));
                 using HttpResponseMessage response = await host.Client.PostAsync(path, new ByteArrayContent(body), limit.Token);
@@ -92,9 +51,12 @@ public sealed class FuzzTests
     [Trait("tier", "full")]
     public Task Ten_thousand_bodies_never_make_the_server_fail() => RunAsync(10_000, 2);
 
+    /// <summary>HADAL_FUZZ_BODIES and HADAL_FUZZ_SEED change how many and which: parts of a million can run one after the other.</summary>
     [Fact]
     [Trait("tier", "soak")]
-    public Task A_million_bodies_never_make_the_server_fail() => RunAsync(1_000_000, 3);
+    public Task A_million_bodies_never_make_the_server_fail() => RunAsync(Number("HADAL_FUZZ_BODIES", 1_000_000), (ulong)Number("HADAL_FUZZ_SEED", 3));
+
+    static long Number(string variable, long usual) => long.TryParse(Environment.GetEnvironmentVariable(variable), NumberStyles.None, CultureInfo.InvariantCulture, out long number) ? number : usual;
 
     [Fact]
     public async Task Bodies_headers_and_slow_clients_have_limits()

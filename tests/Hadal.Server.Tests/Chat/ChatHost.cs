@@ -40,7 +40,7 @@ sealed partial class ChatHost : IAsyncDisposable
             Home = folder,
             Urls = ["http://127.0.0.1:0"],
             ApiKey = "a-key-of-the-host-for-tests",
-            AddressLimits = new AddressLimits { SignUp = (1000, TimeSpan.FromMinutes(1)), SignIn = (1000, TimeSpan.FromMinutes(1)), Code = (1000, TimeSpan.FromMinutes(1)) },
+            AddressLimits = new AddressLimits { SignUp = (1000, TimeSpan.FromMinutes(1)), SignIn = (1000, TimeSpan.FromMinutes(1)), Code = (1000, TimeSpan.FromMinutes(1)), Page = (100_000, TimeSpan.FromMinutes(1)), Stranger = (100_000, TimeSpan.FromMinutes(1)) },
             Logging = logging => logging.SetMinimumLevel(LogLevel.None),
         };
         WebApplication app = HadalServer.Build(with?.Invoke(options) ?? options);

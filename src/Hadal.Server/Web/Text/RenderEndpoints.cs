@@ -19,7 +19,7 @@ static class RenderEndpoints
         if (texts.Length > MostTexts || texts.Sum(text => (long)(text?.Length ?? 0)) > MostCharacters)
             throw new AppException(StatusCode.BadRequest, $"At most {MostTexts} texts of together {MostCharacters} characters are shown at a time.", "texts");
         return Results.Bytes(Write(texts), "application/json");
-    });
+    }).WithMetadata(new BodyLimit(BodyLimit.Largest));
 
     // By hand: a text may be nested more deeply than the serializer goes.
     static byte[] Write(string[] texts)

@@ -97,10 +97,11 @@ sealed class StepPrices
 
     double Arithmetic(int forward, int backward) => _times[forward].Forward + _times[backward].Backward;
 
-    // Measured pairs of two stages take the mean of both; else the slower of arithmetic and links counts.
+    // Where pairs were measured, one of two stages takes as much of its parts as those of both stages do of theirs; else the slower of arithmetic and links counts.
     double Pair(int forward, int backward)
     {
-        double alone = _times[forward].Pair is { } one && _times[backward].Pair is { } other ? (one + other) / 2 : Arithmetic(forward, backward);
+        double alone = Arithmetic(forward, backward);
+        if (_times[forward].Pair is { } one && _times[backward].Pair is { } other) alone *= (one + other) / (Arithmetic(forward, forward) + Arithmetic(backward, backward));
         return Math.Max(alone, _exchange[forward] + _exchange[backward]);
     }
 }

@@ -113,6 +113,32 @@ public sealed class PlanTrainVerbTests
         Assert.Equal(2, root.GetProperty("step_means").GetProperty("F&B").GetArrayLength());
     }
 
+    [Fact]
+    public void Schedules_are_compared_and_every_round_is_written()
+    {
+        string folder = Directory.CreateTempSubdirectory("hadal-bench-").FullName;
+        try
+        {
+            string file = Path.Combine(folder, "pipeline.json");
+            string[] small = ["bench", "pipeline", "--compare", "--balanced", "--layers", "1", "--preset", "tiny", "--rows", "1", "--sequence-length", "8", "--micro-batches", "4", "--warm-up", "0", "--steps", "1"];
+            Outcome outcome = Fine([.. small, "--output", file]);
+            Assert.Contains("DualPipeV", outcome.Output, StringComparison.Ordinal);
+            JsonElement root = JsonDocument.Parse(File.ReadAllText(file)).RootElement;
+            Assert.Equal([3.0, 1, 0, 2], root.GetProperty("rank_time").EnumerateArray().Select(one => one.GetProperty("formula").GetDouble()));
+            Assert.All(root.GetProperty("rank_time").EnumerateArray(), one => Assert.All(one.GetProperty("idle").EnumerateArray(), idle => Assert.Equal(one.GetProperty("formula").GetDouble(), idle.GetDouble())));
+            if (Environment.ProcessorCount < 2) return;
+            Assert.Equal(["1f1b", "zb1p", "dualpipe", "dualpipev"], root.GetProperty("schedules").EnumerateArray().Select(one => one.GetProperty("schedule").GetString()));
+            Assert.True(root.GetProperty("layer_costs").GetProperty("sparse").GetProperty("pair").GetDouble() > 0);
+            Outcome odd = HadalProcess.Run([.. small, "--ranks", "3"]);
+            Assert.Equal(2, odd.Code);
+            Assert.Contains("expected an even number", odd.Error, StringComparison.Ordinal);
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
     [Theory]
     [InlineData(2, "one of them")]
     [InlineData(1, "There is no shape 'v9'", "--preset", "v9")]

@@ -60,6 +60,27 @@ public sealed class PlannerTests
         int Sparse(int index) => plan.Stages[index].Layers.Count(layer => layer.IsSparse);
     }
 
+    /// <summary>A measured pair counts as measured: so much of its parts, whichever stages it joins.</summary>
+    [Fact]
+    public void Measured_pairs_take_what_was_measured()
+    {
+        TrainingWork work = Shapes.Work(8);
+        LayerCosts together = Layers(), apart = Layers() with { Dense = new(1, 2, 1.5, 4), Sparse = new(2, 3, 2.5, 6) };
+        TrainingPlan Planned(LayerCosts costs) => TrainingPlanner.Plan(work, Shapes.Cluster(1, 2), costs, new(2, 1, 1), ScheduleKind.DualPipe);
+        TrainingPlan before = Planned(together), after = Planned(apart);
+        var schedule = after.Timed.Schedule;
+        int pair = schedule.Steps[0].Select((step, i) => (step, i)).First(entry => entry.step.Kind == StepKind.ForwardBackward).i;
+
+        // Stage 0 is a dense and a sparse block with the embedding, 13 s of arithmetic of which pairs save 2; stage 1 two sparse blocks, head and MTP, 27 s, saving 3.
+        double share = (12.75 - 2 + 27 - 3) / (12.75 + 27);
+        Assert.Equal(share * before.Timed.Duration(0, pair), after.Timed.Duration(0, pair), 9);
+        int single = schedule.Steps[0].Select((step, i) => (step, i)).First(entry => entry.step.Kind == StepKind.Forward).i;
+        Assert.Equal(before.Timed.Duration(0, single), after.Timed.Duration(0, single));
+        Assert.Contains("F&B of a block without experts takes 0.89 of its F and B, F&B of one with experts takes 0.80", string.Join(' ', apart.Assumptions(work, after.Cluster)), StringComparison.Ordinal);
+        Assert.Contains("Pairs were not measured", string.Join(' ', together.Assumptions(work, after.Cluster)), StringComparison.Ordinal);
+        Assert.Equal(apart, CostDescription.Parse(apart.ToJson(), "costs"));
+    }
+
     [Fact]
     public void Bytes_on_the_links_by_hand()
     {

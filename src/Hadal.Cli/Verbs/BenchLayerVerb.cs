@@ -75,14 +75,14 @@ static class BenchLayerVerb
         MtpBackward = measured.MtpBackward, OptimizerPerParameter = measured.OptimizerPerParameter,
     };
 
-    static BlockTimes? Block(BlockSeconds? seconds) => seconds is { } block ? new(block.Forward, block.BackwardInput, block.BackwardWeights) : null;
+    static BlockTimes? Block(BlockSeconds? seconds) => seconds is { } block ? new(block.Forward, block.BackwardInput, block.BackwardWeights, block.Pair) : null;
 
     static IEnumerable<string> Text(LayerCosts costs, TrainingWork work)
     {
         yield return string.Create(CultureInfo.InvariantCulture, $"{work.Name}, recipe {costs.Recipe}, a micro-batch of {costs.Rows} × {costs.SequenceLength} tokens; medians");
-        yield return $"{"",-28}{"F",11}{"b",11}{"W",11}{"F+b+W",11}";
+        yield return $"{"",-28}{"F",11}{"b",11}{"W",11}{"F+b+W",11}{"F&B",11}";
         foreach ((string name, BlockTimes? block) in ((string, BlockTimes?)[])[("block without experts", costs.Dense), ("block with experts", costs.Sparse)])
-            if (block is not null) yield return Line(name, block.Forward, block.BackwardInput, block.BackwardWeights);
+            if (block is not null) yield return Line(name, block.Forward, block.BackwardInput, block.BackwardWeights) + $"{(block.Pair is { } pair ? PlanText.Seconds(pair) : ""),11}";
         yield return Line("embedding", costs.EmbeddingForward, costs.EmbeddingBackward, 0);
         yield return Line("head, losses, gradients", costs.Head, 0, 0);
         if (work.Shape.MtpDepth > 0) yield return Line("MTP module with its head", costs.MtpForward, costs.MtpBackward, 0);

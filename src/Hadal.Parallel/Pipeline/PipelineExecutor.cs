@@ -102,6 +102,9 @@ public sealed class PipelineExecutor : IDisposable
     /// <summary>Notes when each step began and ended; null for nobody.</summary>
     public PipelineTrace? Trace { get; set; }
 
+    /// <summary>Told of each step that computed, when it is done: a simulated clock charges it. Null for nobody.</summary>
+    public Action<ScheduleStep>? Computed { get; set; }
+
     /// <summary>Runs the rank's list once.</summary>
     /// <param name="step">Tokens in, gradients and losses out.</param>
     /// <param name="weights">Weights of the losses.</param>
@@ -149,6 +152,7 @@ public sealed class PipelineExecutor : IDisposable
             }
 
             Trace?.Note(from, at + 1, start, Stopwatch.GetTimestamp());
+            Computed?.Invoke(now);
         }
     }
 

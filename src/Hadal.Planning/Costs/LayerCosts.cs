@@ -10,7 +10,12 @@ namespace Hadal.Planning.Costs;
 /// <param name="Forward">F.</param>
 /// <param name="BackwardInput">b.</param>
 /// <param name="BackwardWeights">W.</param>
-public sealed record BlockTimes(double Forward, double BackwardInput, double BackwardWeights);
+/// <param name="Pair">F&amp;B of two micro-batches in one block, where it was measured.</param>
+public sealed record BlockTimes(double Forward, double BackwardInput, double BackwardWeights, double? Pair = null)
+{
+    /// <summary>The pair over its parts; null when it was not measured.</summary>
+    public double? PairShare => Pair / (Forward + BackwardInput + BackwardWeights);
+}
 
 /// <summary>Times of single layers, measured by <c>hadal bench layer</c>: experts are local, so exchanging rows is not in them.</summary>
 public sealed record LayerCosts : CostDescription
@@ -81,6 +86,7 @@ public sealed record LayerCosts : CostDescription
             throw new PlanException($"The times were measured with sequences of {SequenceLength} tokens, and the run has {work.SequenceLength}; expected the same: run hadal bench layer --sequence-length {work.SequenceLength}.");
         if ((stage.Dense > 0 && Dense is null) || (stage.Sparse > 0 && Sparse is null)) throw new PlanException("The times lack a kind of block that the model has; run hadal bench layer for it.");
         double f = 0, b = 0, w = 0;
+        double? saved = 0;
         Add(Dense, stage.Dense);
         Add(Sparse, stage.Sparse);
         if (stage.IsFirst) (f, b) = (f + EmbeddingForward, b + EmbeddingBackward);
@@ -89,11 +95,13 @@ public sealed record LayerCosts : CostDescription
 
         // A stage without layers, an end of a short model, still takes a moment: the clock knows no empty steps.
         const double moment = 1e-9;
-        return new(Math.Max(f * factor, moment), Math.Max(b * factor, moment), Math.Max(w * factor, moment));
+        var parts = new StageTimes(Math.Max(f * factor, moment), Math.Max(b * factor, moment), Math.Max(w * factor, moment));
+        return parts with { Pair = saved is { } less ? Math.Max(parts.Forward + parts.Backward - (less * factor), moment) : null };
 
         void Add(BlockTimes? times, int count)
         {
-            if (times is null) return;
+            if (times is null || count == 0) return;
+            saved -= count * (times.Pair - times.Forward - times.BackwardInput - times.BackwardWeights);
             f += count * times.Forward;
             b += count * times.BackwardInput;
             w += count * times.BackwardWeights;
@@ -108,12 +116,15 @@ public sealed record LayerCosts : CostDescription
     {
         ArgumentNullException.ThrowIfNull(work);
         yield return $"Times of layers were measured on {Machine}, recipe {Recipe}, {Rows} × {SequenceLength} tokens, experts local; every GPU of the cluster is taken to be that machine.";
+        yield return Dense?.Pair is null && Sparse?.Pair is null
+            ? "Pairs were not measured: F&B is taken to be as long as F and B one after the other."
+            : $"Pairs were measured: {string.Join(", ", new[] { (Name: "a block without experts", Times: Dense), (Name: "one with experts", Times: Sparse) }.Where(kind => kind.Times?.PairShare is not null).Select(kind => string.Create(CultureInfo.InvariantCulture, $"F&B of {kind.Name} takes {kind.Times!.PairShare:0.00} of its F and B")))}.";
         if (work.Rows != Rows) yield return $"Times of {Rows} sequences are taken to grow evenly to {work.Rows}.";
     }
 
     internal static LayerCosts Read(PlanFile file)
     {
-        BlockTimes? Block(string key) => file.Section(key, s => new BlockTimes(s.Number("forward", 1e-12, 1e6), s.Number("backward_input", 1e-12, 1e6), s.Number("backward_weights", 1e-12, 1e6)));
+        BlockTimes? Block(string key) => file.Section(key, s => new BlockTimes(s.Number("forward", 1e-12, 1e6), s.Number("backward_input", 1e-12, 1e6), s.Number("backward_weights", 1e-12, 1e6), s.Number("pair", 0, 1e6, 0) is > 0 and var pair ? pair : null));
         return new()
         {
             Machine = file.Text("machine") ?? "an unnamed machine", Model = file.Text("model") ?? throw file.Wrong("model", "missing", "the shape that was measured"),
@@ -164,6 +175,7 @@ public sealed record LayerCosts : CostDescription
             json.WriteNumber("forward", times.Forward);
             json.WriteNumber("backward_input", times.BackwardInput);
             json.WriteNumber("backward_weights", times.BackwardWeights);
+            if (times.Pair is { } pair) json.WriteNumber("pair", pair);
             json.WriteEndObject();
         }
     }

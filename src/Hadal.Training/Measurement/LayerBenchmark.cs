@@ -9,7 +9,8 @@ namespace Hadal.Training.Measurement;
 /// <param name="Forward">F.</param>
 /// <param name="BackwardInput">b: the gradient of the input.</param>
 /// <param name="BackwardWeights">W: the gradients of the weights.</param>
-public readonly record struct BlockSeconds(double Forward, double BackwardInput, double BackwardWeights);
+/// <param name="Pair">F&amp;B: forward of one micro-batch and backward of another, their phases in turns as in a pair of a schedule.</param>
+public readonly record struct BlockSeconds(double Forward, double BackwardInput, double BackwardWeights, double Pair);
 
 /// <summary>Median seconds of the parts of a model with one micro-batch, as a pipeline's steps call them; experts are local.</summary>
 /// <param name="Dense">A block without experts; null when the model has none.</param>
@@ -21,16 +22,28 @@ public readonly record struct BlockSeconds(double Forward, double BackwardInput,
 /// <param name="MtpBackward">One MTP module backward, weight gradients among them; 0 without.</param>
 /// <param name="OptimizerPerParameter">AdamW for one parameter.</param>
 public sealed record LayerMeasurement(
-    BlockSeconds? Dense, BlockSeconds? Sparse, double EmbeddingForward, double EmbeddingBackward, double Head, double MtpForward, double MtpBackward, double OptimizerPerParameter);
+    BlockSeconds? Dense, BlockSeconds? Sparse, double EmbeddingForward, double EmbeddingBackward, double Head, double MtpForward, double MtpBackward, double OptimizerPerParameter)
+{
+    /// <summary>Of each part the median of several measurements.</summary>
+    public static LayerMeasurement Median(IReadOnlyCollection<LayerMeasurement> all)
+    {
+        ArgumentNullException.ThrowIfNull(all);
+        double Of(Func<LayerMeasurement, double> part) => all.Select(part).Order().ElementAt(all.Count / 2);
+        BlockSeconds? Block(Func<LayerMeasurement, BlockSeconds?> block) => all.First() is { } first && block(first) is null
+            ? null
+            : new(Of(m => block(m)!.Value.Forward), Of(m => block(m)!.Value.BackwardInput), Of(m => block(m)!.Value.BackwardWeights), Of(m => block(m)!.Value.Pair));
+        return new(Block(m => m.Dense), Block(m => m.Sparse), Of(m => m.EmbeddingForward), Of(m => m.EmbeddingBackward), Of(m => m.Head), Of(m => m.MtpForward), Of(m => m.MtpBackward), Of(m => m.OptimizerPerParameter));
+    }
+}
 
 /// <summary>Times the phases of one block of each kind, and the ends of the model, on random tokens: what a plan is priced with.</summary>
 public sealed class LayerBenchmark : IDisposable
 {
     readonly Transformer _model;
-    readonly TensorArena _arena, _scratch;
-    readonly ChunkContext _context;
+    readonly TensorArena _arena, _scratch, _backwardScratch;
+    readonly ChunkContext _context, _backwardContext;
     readonly Tensor _tokens, _targets, _x, _y, _normed, _inverseRms, _losses, _normedGradient, _gradients;
-    readonly Dictionary<Block, (BlockSaved Saved, BlockDeferred Deferred)> _records = [];
+    readonly Dictionary<Block, (BlockSaved Saved, BlockSaved Other, BlockDeferred Deferred)> _records = [];
     MtpSaved? _mtp;
     Tensor _master, _first, _second, _state;
     long _began;
@@ -51,12 +64,15 @@ public sealed class LayerBenchmark : IDisposable
         _model.Refresh();
         _arena = new TensorArena(backend);
         _scratch = new TensorArena(backend);
+        _backwardScratch = new TensorArena(backend);
         int tokens = checked(rows * length);
-        _context = new ChunkContext
+        Tensor positions = _arena.Allocate(DType.I32, tokens), sequences = _arena.Allocate(DType.I32, rows + 1);
+        ChunkContext Context(TensorArena scratch) => new()
         {
-            Operations = backend.Operations, Scratch = _scratch, DType = DType.F32, Recipe = recipe, Exchange = new LocalExpertExchange(),
-            Positions = _arena.Allocate(DType.I32, tokens), Sequences = _arena.Allocate(DType.I32, rows + 1), BalanceAlpha = 1e-4, BalanceWeight = 1.0 / rows,
+            Operations = backend.Operations, Scratch = scratch, DType = DType.F32, Recipe = recipe, Exchange = new LocalExpertExchange(), Positions = positions, Sequences = sequences, BalanceAlpha = 1e-4,
+            BalanceWeight = 1.0 / rows,
         };
+        (_context, _backwardContext) = (Context(_scratch), Context(_backwardScratch));
         for (int t = 0; t < tokens; t++) _context.Positions.AsSpan<int>()[t] = t % length;
         for (int s = 0; s <= rows; s++) _context.Sequences.AsSpan<int>()[s] = s * length;
         _tokens = _arena.Allocate(DType.I32, tokens);
@@ -103,7 +119,7 @@ public sealed class LayerBenchmark : IDisposable
         }
 
         double Of(string part) => parts.TryGetValue(part, out List<double>? times) ? times.Order().ElementAt(times.Count / 2) : 0;
-        BlockSeconds? BlockOf(string kind) => parts.ContainsKey(kind + " F") ? new(Of(kind + " F"), Of(kind + " b"), Of(kind + " W")) : null;
+        BlockSeconds? BlockOf(string kind) => parts.ContainsKey(kind + " F") ? new(Of(kind + " F"), Of(kind + " b"), Of(kind + " W"), Of(kind + " F&B")) : null;
         return new(BlockOf("dense"), BlockOf("sparse"), Of("embedding F"), Of("embedding b"), Of("head"), Of("mtp F"), Of("mtp b"), Of("optimizer") / _model.Parameters.Length);
     }
 
@@ -111,6 +127,7 @@ public sealed class LayerBenchmark : IDisposable
     public void Dispose()
     {
         _scratch.Dispose();
+        _backwardScratch.Dispose();
         _arena.Dispose();
         _model.Dispose();
     }
@@ -136,7 +153,7 @@ public sealed class LayerBenchmark : IDisposable
 
     void TimeBlock(Block block, Action<string, double> tell)
     {
-        (BlockSaved saved, BlockDeferred deferred) = RecordsOf(block);
+        (BlockSaved saved, BlockSaved other, BlockDeferred deferred) = RecordsOf(block);
         string kind = block.Routed is null ? "dense" : "sparse";
         Begin();
         block.Forward(_context, _x, saved, _y);
@@ -148,17 +165,39 @@ public sealed class LayerBenchmark : IDisposable
         Begin();
         block.BackwardWeights(_context, saved, deferred, _gradients, accumulate: false);
         tell(kind + " W", Elapsed());
+        _x.AsSpan<float>().CopyTo(_y.AsSpan<float>());
+        Begin();
+        Pair(block, saved, other, deferred);
+        tell(kind + " F&B", Elapsed());
     }
 
-    (BlockSaved Saved, BlockDeferred Deferred) RecordsOf(Block block)
+    // The order of the pipeline's pairs; the backward needs a record, the forward leaves one of its own.
+    void Pair(Block block, BlockSaved saved, BlockSaved other, BlockDeferred deferred)
     {
-        if (_records.TryGetValue(block, out (BlockSaved, BlockDeferred) there)) return there;
-        var saved = new BlockSaved();
+        BlockForward forward = _context.ForwardPhases;
+        BlockBackward backward = _backwardContext.BackwardPhases;
+        forward.Attention(block, _context, _x, other, _normed);
+        backward.CombineBackward(block, _backwardContext, _y, saved, deferred);
+        forward.Dispatch();
+        backward.ExpertsInput();
+        block.BackwardExpertWeights(_backwardContext, saved, deferred, _gradients, accumulate: false);
+        backward.DispatchBackward();
+        forward.Experts();
+        forward.Combine();
+        backward.AttentionInput(_y);
+        block.BackwardAttentionWeights(_backwardContext, saved, deferred, _gradients, accumulate: false);
+    }
+
+    (BlockSaved Saved, BlockSaved Other, BlockDeferred Deferred) RecordsOf(Block block)
+    {
+        if (_records.TryGetValue(block, out (BlockSaved, BlockSaved, BlockDeferred) there)) return there;
+        BlockSaved saved = new(), other = new();
         saved.Allocate(_arena, block, _model.Recipe, DType.F32, _tokens.Columns);
+        other.Allocate(_arena, block, _model.Recipe, DType.F32, _tokens.Columns);
         var deferred = new BlockDeferred();
         deferred.Allocate(_arena, block, DType.F32, _tokens.Columns);
-        _records.Add(block, (saved, deferred));
-        return (saved, deferred);
+        _records.Add(block, (saved, other, deferred));
+        return (saved, other, deferred);
     }
 
     void TimeMtp(MtpModule module, double weight, Action<string, double> tell)
@@ -169,7 +208,7 @@ public sealed class LayerBenchmark : IDisposable
             _mtp.Allocate(_arena, module, _model.Recipe, DType.F32, _tokens.Columns);
         }
 
-        (_, BlockDeferred deferred) = RecordsOf(module.Block);
+        (_, _, BlockDeferred deferred) = RecordsOf(module.Block);
         Begin();
         module.Forward(_context, _targets, _normed, _mtp);
         _model.Head.LossAndGradient(_context, _mtp.Normed, _targets, weight, _losses, _mtp.NormedGradient, _gradients);

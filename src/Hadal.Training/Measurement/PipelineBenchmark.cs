@@ -1,6 +1,5 @@
 using System.Collections.Immutable;
 using Hadal.Model;
-using Hadal.Numerics;
 using Hadal.Parallel.Pipeline;
 using Hadal.Parallel.Ranks;
 using Hadal.Parallel.Schedules;
@@ -37,10 +36,30 @@ public static class PipelineBenchmark
             group.Barrier();
             found[group.Rank] = benchmark.Measure(0, rounds, cancel: cancel);
         });
-        LayerMeasurement Slowest(Func<LayerMeasurement, double> of) => found.MaxBy(of)!;
+        return Slowest(found);
+    }
+
+    /// <summary>Of each part the slowest rank's time.</summary>
+    internal static LayerMeasurement Slowest(IReadOnlyCollection<LayerMeasurement> found)
+    {
+        LayerMeasurement By(Func<LayerMeasurement, double> of) => found.MaxBy(of)!;
         return new(
-            Slowest(m => m.Dense?.Forward ?? 0).Dense, Slowest(m => m.Sparse?.Forward ?? 0).Sparse, found.Max(m => m.EmbeddingForward), found.Max(m => m.EmbeddingBackward), found.Max(m => m.Head),
+            By(m => m.Dense?.Forward ?? 0).Dense, By(m => m.Sparse?.Forward ?? 0).Sparse, found.Max(m => m.EmbeddingForward), found.Max(m => m.EmbeddingBackward), found.Max(m => m.Head),
             found.Max(m => m.MtpForward), found.Max(m => m.MtpBackward), found.Max(m => m.OptimizerPerParameter));
+    }
+
+    /// <summary>
+    /// The shape with chunks that cost the same: every layer with experts, as many in each stage, and ends that cost next to nothing, no MTP and a vocabulary of 64. With the shape as it is, head and MTP over
+    /// thousands of entries make the last stage of a small model the longest, and what ranks wait says how uneven the stages are instead of what the schedule does.
+    /// </summary>
+    /// <param name="shape">The shape.</param>
+    /// <param name="stages">Stages that the layers are cut into.</param>
+    /// <param name="layers">Layers of each.</param>
+    public static TransformerShape Balanced(TransformerShape shape, int stages, int layers)
+    {
+        ArgumentNullException.ThrowIfNull(shape);
+        ArgumentOutOfRangeException.ThrowIfLessThan(layers, 1);
+        return shape with { Vocabulary = Math.Min(shape.Vocabulary, 64), Layers = checked(stages * layers), DenseLayers = 0, SparseFrequency = 1, MtpDepth = 0 };
     }
 
     /// <summary>Runs the schedule and returns the traced steps, one for each time it ran.</summary>
@@ -62,8 +81,7 @@ public static class PipelineBenchmark
         ArgumentNullException.ThrowIfNull(shape);
         var traces = new PipelineTrace[runs][];
         for (int run = 0; run < runs; run++) traces[run] = new PipelineTrace[schedule.Ranks];
-        double tokens = (double)rows * length * schedule.MicroBatches;
-        var weights = new LossWeights(1 / tokens, 0.3, 1e-4, 1.0 / (rows * schedule.MicroBatches));
+        LossWeights weights = RandomPipelineStep.Weights(schedule.MicroBatches, rows, length);
         InProcessRanks.Run(schedule.Ranks, group =>
         {
             using IBackend own = backend();
@@ -71,7 +89,7 @@ public static class PipelineBenchmark
             Initialization.Normal(model, seed: 1, deviation: 0.02);
             model.Refresh();
             using var executor = new PipelineExecutor(model, schedule, group, rows, length);
-            var step = new RandomStep(model, schedule.MicroBatches, rows, length);
+            var step = new RandomPipelineStep(model, schedule.MicroBatches, rows, length);
             for (int run = -warmUp; run < runs; run++)
             {
                 step.Clear();
@@ -82,45 +100,5 @@ public static class PipelineBenchmark
             }
         });
         return [.. traces.Select(trace => PipelineTrace.Join(schedule, trace, unit))];
-    }
-
-    // Gradients of all micro-batches lie side by side and are cleared before the clock runs: pipelines add them up, and what that costs is not the schedule's.
-    sealed class RandomStep : IPipelineStep
-    {
-        readonly int[] _rows;
-        readonly int _rowTokens;
-        readonly Tensor[] _gradients;
-
-        public RandomStep(Transformer model, int microBatches, int rows, int length)
-        {
-            Width = length + 1 + model.Mtp.Count;
-            _rowTokens = rows * Width;
-            _rows = new int[microBatches * _rowTokens];
-            var random = new CounterRandom(seed: 1, RandomPurpose.TestData);
-            for (int i = 0; i < _rows.Length; i++) _rows[i] = random.Below((ulong)i, model.Shape.Vocabulary);
-            _gradients = new Tensor[microBatches];
-            for (int i = 0; i < microBatches; i++) _gradients[i] = model.Parameters.CreateBuffer(DType.F32);
-        }
-
-        public int Width { get; }
-
-        public void Clear()
-        {
-            foreach (Tensor gradient in _gradients) gradient.AsSpan<float>().Clear();
-        }
-
-        public ReadOnlySpan<int> Rows(int microBatch) => _rows.AsSpan(microBatch * _rowTokens, _rowTokens);
-
-        public Tensor OpenGradients(int microBatch) => _gradients[microBatch];
-
-        public void CloseGradients(int microBatch)
-        {
-            // They stay where they are.
-        }
-
-        public void Losses(int microBatch, int depth, Tensor losses)
-        {
-            // Only times are of interest.
-        }
     }
 }

@@ -41,9 +41,9 @@ readonly struct JsonFields
             {
                 return take(new JsonFields(document.RootElement, ""));
             }
-            catch (InvalidOperationException)
+            catch (Exception late) when (late is InvalidOperationException or JsonException)
             {
-                // The one thing that the document finds out only when a text is read.
+                // The one thing that the document finds out only when a text is read, or written on: the serializer calls it by another name.
                 throw new ApiException(ApiError.BadRequest("A text of the body has half of a surrogate pair; expected whole characters."));
             }
         }

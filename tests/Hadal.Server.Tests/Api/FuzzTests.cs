@@ -11,7 +11,7 @@ public sealed class FuzzTests
 {
     static readonly string[] Paths = ["/v1/chat/completions", "/v1/completions", "/beta/completions", "/v1/tokenize", "/v1/detokenize", "/beta/chat/completions"];
 
-    static readonly string[] Seeds =
+    internal static readonly string[] Seeds =
     [
         """{"model":"deepseek-chat","messages":[{"role":"system","content":"s"},{"role":"user","content":"Hi"},{"role":"assistant","content":"a","reasoning_content":"r","tool_calls":[{"id":"1","type":"function","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"1","content":"x"}],"temperature":0.5,"top_p":0.9,"stop":["a"],"stream":true,"stream_options":{"include_usage":true},"tools":[{"type":"function","function":{"name":"f","description":"d","parameters":{"type":"object"}}}],"tool_choice":"auto","logprobs":true,"top_logprobs":2,"seed":1,"n":1}""",
         """{"model":"deepseek-reasoner","messages":[{"role":"user","content":[{"type":"text","text":"Hi"}]},{"role":"assistant","content":"x","prefix":true}],"max_tokens":3,"response_format":{"type":"json_object"},"frequency_penalty":1,"presence_penalty":-1}""",

@@ -38,10 +38,12 @@ static class CommandLine
     }
 
     /// <summary>Runs one command line and returns the exit code.</summary>
-    public static int Run(IReadOnlyList<string> arguments)
+    public static int Run(IReadOnlyList<string> arguments) => Run(arguments, new Terminal());
+
+    /// <summary>Runs one command line on the given streams and returns the exit code.</summary>
+    public static int Run(IReadOnlyList<string> arguments, Terminal terminal)
     {
         using var interruption = new Interruption();
-        var terminal = new Terminal();
         var context = new Context(terminal, interruption);
         RootCommand root = Create(context);
         ParseResult line = root.Parse(arguments, new ParserConfiguration { EnablePosixBundling = false, ResponseFileTokenReplacer = null });

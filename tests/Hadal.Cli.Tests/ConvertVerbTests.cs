@@ -28,7 +28,7 @@ public sealed class ConvertVerbTests
 
     static Outcome Convert(string source, string destination, params string[] rest)
     {
-        Outcome outcome = HadalProcess.Run(["convert", source, destination, .. rest]);
+        Outcome outcome = HadalProcess.Inside(["convert", source, destination, .. rest]);
         Assert.True(outcome.Code == 0, outcome.ToString());
         Assert.False(Directory.Exists(destination + ".partial"));
         return outcome;
@@ -37,7 +37,7 @@ public sealed class ConvertVerbTests
     static float[] Logits(string model, string tokens, Scratch scratch)
     {
         string output = scratch[$"{Guid.NewGuid():N}.safetensors"];
-        Outcome outcome = HadalProcess.Run("inspect", "forward", "--model", model, "--tokens", tokens, "--out", output);
+        Outcome outcome = HadalProcess.Inside("inspect", "forward", "--model", model, "--tokens", tokens, "--out", output);
         Assert.True(outcome.Code == 0, outcome.ToString());
         using Checkpoint result = Checkpoint.Open(output);
         return MemoryMarshal.Cast<byte, float>(result.View(result.Get("logits"))).ToArray();
@@ -302,7 +302,7 @@ public sealed class ConvertVerbTests
 
     static void Refused(int code, string word, params string[] line)
     {
-        Outcome outcome = HadalProcess.Run(line);
+        Outcome outcome = HadalProcess.Inside(line);
         Assert.True(outcome.Code == code, $"{string.Join(' ', line)}\n{outcome}");
         Assert.Empty(outcome.Output);
         Assert.Contains(word, outcome.Error, StringComparison.Ordinal);

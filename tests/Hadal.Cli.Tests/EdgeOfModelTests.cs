@@ -23,7 +23,7 @@ public sealed class EdgeOfModelTests
     }
 
     static Outcome Forward(string model, string tokens, string output, params string[] more) =>
-        HadalProcess.Run(["inspect", "forward", "--model", model, "--tokens", tokens, "--out", output, .. more]);
+        HadalProcess.Inside(["inspect", "forward", "--model", model, "--tokens", tokens, "--out", output, .. more]);
 
     [Theory]
     [InlineData("model.safetensors")]
@@ -63,14 +63,14 @@ public sealed class EdgeOfModelTests
         Assert.True(forward.Code == 0, forward.ToString());
         Assert.Contains("max_position_embeddings", forward.Error, StringComparison.Ordinal);
 
-        Outcome generated = HadalProcess.Run("generate", "--model", model.Folder, "--token-ids", "5,17", "--max-new-tokens", $"{positions + 2}", "--temperature", "0", "--ignore-eos", "--print", "ids");
+        Outcome generated = HadalProcess.Inside("generate", "--model", model.Folder, "--token-ids", "5,17", "--max-new-tokens", $"{positions + 2}", "--temperature", "0", "--ignore-eos", "--print", "ids");
         Assert.True(generated.Code == 0, generated.ToString());
         Assert.Contains("max_position_embeddings", generated.Error, StringComparison.Ordinal);
         string[] ids = generated.Output.Trim().Split(',');
         Assert.Equal(positions + 2, ids.Length);
 
         // Asking for more changes nothing of what a shorter request gets.
-        Outcome shorter = HadalProcess.Run("generate", "--model", model.Folder, "--token-ids", "5,17", "--max-new-tokens", "20", "--temperature", "0", "--ignore-eos", "--print", "ids");
+        Outcome shorter = HadalProcess.Inside("generate", "--model", model.Folder, "--token-ids", "5,17", "--max-new-tokens", "20", "--temperature", "0", "--ignore-eos", "--print", "ids");
         Assert.Equal(ids[..20], shorter.Output.Trim().Split(','));
     }
 
@@ -88,7 +88,7 @@ public sealed class EdgeOfModelTests
         }
 
         File.Move(model["damaged"], model["model.safetensors"], overwrite: true);
-        Outcome generated = HadalProcess.Run("generate", "--model", model.Folder, "--token-ids", "5,17", "--max-new-tokens", "4", "--temperature", "0", "--print", "ids");
+        Outcome generated = HadalProcess.Inside("generate", "--model", model.Folder, "--token-ids", "5,17", "--max-new-tokens", "4", "--temperature", "0", "--print", "ids");
         Assert.True(generated.Code == 1, generated.ToString());
         Assert.Contains("damaged", generated.Error, StringComparison.Ordinal);
         Outcome forward = Forward(model.Folder, Tokens(model, 4), model["out.st"]);

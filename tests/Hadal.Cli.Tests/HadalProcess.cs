@@ -25,6 +25,17 @@ static class HadalProcess
     /// <summary>A folder of the fixtures of other variants: <c>fp8</c>, <c>f16</c>, <c>bf16-sharded-mtp</c>, <c>v2-softmax</c>, <c>v2-groups</c>, <c>tied-dense</c>.</summary>
     public static string Extra(string name) => Path.Combine(Root, "tests", "fixtures", "hf-extra", name);
 
+    /// <summary>
+    /// Runs a command line inside the test's own process, which need not be started and compiled anew: for verbs of which neither the process is what is proved, nor
+    /// standard input or the environment is read or changed.
+    /// </summary>
+    public static Outcome Inside(params string[] arguments)
+    {
+        using StringWriter output = new() { NewLine = "\n" }, error = new() { NewLine = "\n" };
+        int code = CommandLine.Run(arguments, new Framework.Terminal(TextWriter.Synchronized(output), TextWriter.Synchronized(error)));
+        return new Outcome(code, output.ToString(), error.ToString());
+    }
+
     /// <summary>Runs to the end.</summary>
     public static Outcome Run(params string[] arguments) => Run(new Setting(), arguments);
 
@@ -67,6 +78,10 @@ static class HadalProcess
             WorkingDirectory = setting.Folder ?? Root,
         };
         start.Environment.Remove("HADAL_DEBUG");
+
+        // Most of a short run is compilation. No result depends on these, and a user's run has neither.
+        start.Environment["DOTNET_TieredPGO"] = "0";
+        start.Environment["DOTNET_TC_QuickJitForLoops"] = "1";
         if (setting.LargestFileKiB is not null) start.Environment["DOTNET_EnableWriteXorExecute"] = "0"; // the runtime's own large mapping is a file too
         foreach ((string name, string value) in setting.Environment) start.Environment[name] = value;
         return Process.Start(start)!;

@@ -4,7 +4,7 @@ using System.Text.Json.Nodes;
 
 namespace Hadal.Cli.Tests;
 
-/// <summary>Damaged and hostile checkpoints through the built command: code 1, what, where and the remedy; or a warning where the model is whole.</summary>
+/// <summary>Damaged and hostile checkpoints through the command: code 1, what, where and the remedy; or a warning where the model is whole.</summary>
 public sealed class HostileCheckpointTests
 {
     const string Weights = "model.safetensors", Norm = "model.norm.weight", Gate = "model.layers.1.mlp.gate.weight";
@@ -47,7 +47,7 @@ public sealed class HostileCheckpointTests
         return scratch;
     }
 
-    static Outcome Generate(string model) => HadalProcess.Run("generate", "--model", model, "--token-ids", "5", "--max-new-tokens", "1", "--temperature", "0", "--print", "ids");
+    static Outcome Generate(string model) => HadalProcess.Inside("generate", "--model", model, "--token-ids", "5", "--max-new-tokens", "1", "--temperature", "0", "--print", "ids");
 
     static void Refused(Outcome outcome, params string[] words)
     {
@@ -73,7 +73,7 @@ public sealed class HostileCheckpointTests
     public void A_flipped_bit_in_a_model_that_Hadal_wrote_is_found()
     {
         using Scratch model = new();
-        Assert.Equal(0, HadalProcess.Run("convert", HadalProcess.Fixture("base"), model["copy"]).Code);
+        Assert.Equal(0, HadalProcess.Inside("convert", HadalProcess.Fixture("base"), model["copy"]).Code);
         Assert.Equal(0, Generate(model["copy"]).Code);
         string file = model["copy/" + Weights];
         byte[] bytes = File.ReadAllBytes(file);
@@ -160,7 +160,7 @@ public sealed class HostileCheckpointTests
                 ["input_ids"] = new JsonObject { ["dtype"] = type, ["shape"] = new JsonArray([.. shape.Select(n => (JsonNode)n)]), ["data_offsets"] = new JsonArray(0, data.Length) },
             }.ToJsonString();
             File.WriteAllBytes(scratch["tokens.safetensors"], [.. BitConverter.GetBytes((long)header.Length), .. Encoding.UTF8.GetBytes(header), .. data]);
-            Refused(HadalProcess.Run("inspect", "forward", "--model", HadalProcess.Fixture("base"), "--tokens", scratch["tokens.safetensors"], "--out", scratch["o.safetensors"]), word);
+            Refused(HadalProcess.Inside("inspect", "forward", "--model", HadalProcess.Fixture("base"), "--tokens", scratch["tokens.safetensors"], "--out", scratch["o.safetensors"]), word);
             Assert.False(File.Exists(scratch["o.safetensors"]));
         }
     }

@@ -7,11 +7,12 @@ namespace Hadal.Cli.Tests;
 /// <summary>Errors name what was given, where it stands and what to do; nothing of the program's inside is shown.</summary>
 public sealed class MessageTests
 {
-    static Outcome Refused(int code, string[] line, params string[] words) => Refused(new Setting(), code, line, words);
+    static Outcome Refused(int code, string[] line, params string[] words) => Refused(HadalProcess.Inside(line), code, words);
 
-    static Outcome Refused(Setting setting, int code, string[] line, params string[] words)
+    static Outcome Refused(Setting setting, int code, string[] line, params string[] words) => Refused(HadalProcess.Run(setting, line), code, words);
+
+    static Outcome Refused(Outcome outcome, int code, string[] words)
     {
-        Outcome outcome = HadalProcess.Run(setting, line);
         Assert.True(outcome.Code == code, outcome.ToString());
         Assert.Empty(outcome.Output);
         foreach (string word in words) Assert.Contains(word, outcome.Error, StringComparison.Ordinal);
@@ -63,7 +64,7 @@ public sealed class MessageTests
     [Fact]
     public void Conformance_writes_its_figures_as_numbers()
     {
-        Outcome outcome = HadalProcess.Run("conformance", "--json");
+        Outcome outcome = HadalProcess.Inside("conformance", "--json");
         Assert.True(outcome.Code == 0, outcome.ToString());
         using var json = JsonDocument.Parse(outcome.Output);
         JsonElement[] cases = [.. json.RootElement.GetProperty("cases").EnumerateArray()];

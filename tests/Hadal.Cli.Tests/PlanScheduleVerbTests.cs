@@ -5,7 +5,7 @@ namespace Hadal.Cli.Tests;
 
 public sealed class PlanScheduleVerbTests
 {
-    static Outcome Plan(params string[] rest) => HadalProcess.Run(["plan", "schedule", .. rest]);
+    static Outcome Plan(params string[] rest) => HadalProcess.Inside(["plan", "schedule", .. rest]);
 
     static Outcome Fine(params string[] rest)
     {

@@ -14,7 +14,7 @@ public sealed class PlanServeVerbTests
         File.WriteAllText(scratch["cluster.json"], """
             { "name": "four nodes", "nodes": 4, "gpus_per_node": 8, "memory_bytes": 80e9, "reserved_bytes": 6e9, "peak_flops": 989e12, "memory_bandwidth": 3.35e12, "node_bandwidth": 160e9, "network_bandwidth": 50e9 }
             """);
-        Outcome json = HadalProcess.Run([.. Small, "--cluster", scratch["cluster.json"], "--json", "--html", scratch["page.html"]]);
+        Outcome json = HadalProcess.Inside([.. Small, "--cluster", scratch["cluster.json"], "--json", "--html", scratch["page.html"]]);
         Assert.True(json.Code == 0, json.ToString());
         JsonElement plan = JsonDocument.Parse(json.Output).RootElement;
         JsonElement answer = plan.GetProperty("answer");
@@ -35,17 +35,17 @@ public sealed class PlanServeVerbTests
     public void What_cannot_be_planned_is_refused_with_the_reason()
     {
         using var scratch = new Scratch();
-        Outcome none = HadalProcess.Run("plan", "serve", "--routing", scratch["nowhere.json"]);
+        Outcome none = HadalProcess.Inside("plan", "serve", "--routing", scratch["nowhere.json"]);
         Assert.Equal(1, none.Code);
         Assert.Contains("hadal inspect experts --output", none.Error, StringComparison.Ordinal);
         File.WriteAllText(scratch["other.json"], "{}");
-        Outcome foreign = HadalProcess.Run("plan", "serve", "--routing", scratch["other.json"]);
+        Outcome foreign = HadalProcess.Inside("plan", "serve", "--routing", scratch["other.json"]);
         Assert.Equal(1, foreign.Code);
         Assert.Contains("no routing file", foreign.Error, StringComparison.Ordinal);
-        Outcome cluster = HadalProcess.Run("plan", "serve", "--cluster", scratch["other.json"]);
+        Outcome cluster = HadalProcess.Inside("plan", "serve", "--cluster", scratch["other.json"]);
         Assert.Equal(1, cluster.Code);
         Assert.Contains("is missing", cluster.Error, StringComparison.Ordinal);
-        Assert.Equal(2, HadalProcess.Run("plan", "serve", "--ttft", "0").Code);
-        Assert.Equal(2, HadalProcess.Run("plan", "serve", "--preset", "v4").Code);
+        Assert.Equal(2, HadalProcess.Inside("plan", "serve", "--ttft", "0").Code);
+        Assert.Equal(2, HadalProcess.Inside("plan", "serve", "--preset", "v4").Code);
     }
 }

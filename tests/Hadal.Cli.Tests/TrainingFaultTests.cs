@@ -21,6 +21,14 @@ public sealed class TrainingFaultTests
         return Result(scratch);
     });
 
+    // The files of a run of four steps that has ended; each test that damages one writes its own copy.
+    static readonly Lazy<Dictionary<string, byte[]>> s_ended = new(() =>
+    {
+        using Scratch scratch = Prepare(4, 0);
+        Finish(scratch);
+        return Directory.EnumerateFiles(scratch.Folder, "*", SearchOption.AllDirectories).ToDictionary(path => Path.GetRelativePath(scratch.Folder, path), File.ReadAllBytes, StringComparer.Ordinal);
+    });
+
     static string Run(int steps, int every, string recipe = "fp32", int recordedEvery = 0) => $$"""
         {
           "recipe": "{{recipe}}", "recording": { "every": {{recordedEvery}} },
@@ -238,8 +246,13 @@ public sealed class TrainingFaultTests
     [InlineData("flipped", "checksum")]
     public void State_that_cannot_be_continued_is_refused_and_stays(string change, string word)
     {
-        using Scratch scratch = Prepare(4, 0);
-        Finish(scratch);
+        using var scratch = new Scratch();
+        foreach ((string file, byte[] bytes) in s_ended.Value)
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(scratch[file])!);
+            File.WriteAllBytes(scratch[file], bytes);
+        }
+
         string folder = Directory.EnumerateDirectories(scratch["model/checkpoints"], "step-*").Single(), path = Path.Combine(folder, State), manifest = Path.Combine(folder, "manifest.json");
         if (change is "manifest")
         {

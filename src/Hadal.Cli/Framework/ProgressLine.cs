@@ -21,7 +21,7 @@ sealed class ProgressLine : IDisposable
     /// <summary>Begins with nothing on the screen.</summary>
     /// <param name="terminal">Its standard error is written to.</param>
     public ProgressLine(Terminal terminal)
-        : this(terminal.Error, !Console.IsErrorRedirected)
+        : this(terminal.Error, !terminal.IsErrorRedirected)
     {
     }
 

@@ -18,8 +18,17 @@ sealed class Terminal
     {
         Output = new StreamWriter(Console.OpenStandardOutput(), Utf8, 1 << 12) { AutoFlush = true };
         Error = new StreamWriter(Console.OpenStandardError(), Utf8, 1 << 12) { AutoFlush = true };
-        Screen = Create(Output, Console.IsOutputRedirected);
-        Notes = Create(Error, Console.IsErrorRedirected);
+        (IsOutputRedirected, IsErrorRedirected) = (Console.IsOutputRedirected, Console.IsErrorRedirected);
+        Screen = Create(Output, IsOutputRedirected);
+        Notes = Create(Error, IsErrorRedirected);
+    }
+
+    /// <summary>Two streams that nobody looks at, as in a pipe.</summary>
+    public Terminal(TextWriter output, TextWriter error)
+    {
+        (Output, Error, IsOutputRedirected, IsErrorRedirected) = (output, error, true, true);
+        Screen = Create(Output, redirected: true);
+        Notes = Create(Error, redirected: true);
     }
 
     /// <summary>Standard output, plain.</summary>
@@ -33,6 +42,12 @@ sealed class Terminal
 
     /// <summary>Standard error with tables, progress and, in a terminal, colour.</summary>
     public IAnsiConsole Notes { get; }
+
+    /// <summary>True when standard output goes into a pipe or a file.</summary>
+    public bool IsOutputRedirected { get; }
+
+    /// <summary>True when standard error goes into a pipe or a file.</summary>
+    public bool IsErrorRedirected { get; }
 
     /// <summary>True when a person can type and read: no stream of the conversation is redirected.</summary>
     public static bool IsInteractive => !Console.IsInputRedirected && !Console.IsOutputRedirected;

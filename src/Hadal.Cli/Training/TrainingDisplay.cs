@@ -33,7 +33,7 @@ sealed class TrainingDisplay : ITrainingObserver
     /// <summary>Runs <paramref name="train"/> with a display that fits the terminal, and shows the curve of the loss at its end.</summary>
     public static TrainingOutcome Show(Terminal terminal, RunConfiguration run, Func<ITrainingObserver, TrainingOutcome> train)
     {
-        if (Console.IsErrorRedirected) return Finish(new TrainingDisplay(terminal, null, null), run, train);
+        if (terminal.IsErrorRedirected) return Finish(new TrainingDisplay(terminal, null, null), run, train);
         var facts = new FactsColumn();
         return terminal.Notes.Progress().AutoClear(true).Columns(new TaskDescriptionColumn { Alignment = Justify.Left }, new ProgressBarColumn { Width = 24 }, facts)
             .Start(context => Finish(new TrainingDisplay(terminal, context.AddTask("preparing", autoStart: true, maxValue: 1), facts), run, train));

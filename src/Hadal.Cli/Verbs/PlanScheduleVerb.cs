@@ -59,7 +59,7 @@ static class PlanScheduleVerb
         if (format is "png")
         {
             byte[] picture = Picture.TryDraw(new ScheduleDrawing(timed)) ?? throw CommandError.Failed("This build has no drawing library for png.", "--format svg, text or json", "use --format svg, which every browser shows");
-            if (file is null && !Console.IsOutputRedirected) throw CommandError.WrongUse("A png was asked for on a terminal.", "a file", "add --output schedule.png");
+            if (file is null && !context.Terminal.IsOutputRedirected) throw CommandError.WrongUse("A png was asked for on a terminal.", "a file", "add --output schedule.png");
             using Stream stream = file is null ? Console.OpenStandardOutput() : File.Create(file);
             stream.Write(picture);
             return;

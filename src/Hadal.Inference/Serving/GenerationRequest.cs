@@ -5,7 +5,7 @@ public enum OutputForm
 {
     /// <summary>Any text.</summary>
     Text,
-    /// <summary>One JSON object; always a complete and valid one unless the request ends by length or cancellation.</summary>
+    /// <summary>One JSON object, always complete and valid: where tokens run out, what is open is closed. Only a stop text of the caller, or giving the request up, can cut it.</summary>
     JsonObject,
 }
 

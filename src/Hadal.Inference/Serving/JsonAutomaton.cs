@@ -40,6 +40,39 @@ readonly record struct JsonAutomaton(JsonPlace Place, byte Count, byte Depth, bo
     /// <summary>The object is complete; only white space may follow.</summary>
     public bool IsDone => Place == JsonPlace.Done;
 
+    /// <summary>
+    /// Bytes of the shortest end that makes the text a complete object. Every byte lowers it by at most one, and in every state but <see cref="JsonPlace.Done"/> one byte does:
+    /// a text that keeps as many tokens as this says can always be completed, for every byte is a token.
+    /// </summary>
+    public int Closing
+    {
+        get
+        {
+            int inString = Depth + 1 + (IsKey ? 2 : 0); // the quote, and of a key ":0"
+            return Place switch
+            {
+                JsonPlace.Start => 2,
+                JsonPlace.Done => 0,
+                JsonPlace.ObjectOpened or JsonPlace.ArrayOpened or JsonPlace.ValueEnded => Depth,
+                JsonPlace.Zero or JsonPlace.Integer or JsonPlace.Fraction or JsonPlace.ExponentDigits => Depth,
+                JsonPlace.ValueExpected or JsonPlace.Minus or JsonPlace.Point or JsonPlace.Exponent or JsonPlace.ExponentSign => Depth + 1,
+                JsonPlace.KeyEnded => Depth + 2,
+                JsonPlace.KeyExpected => Depth + 4,
+                JsonPlace.True or JsonPlace.Null => Depth + 4 - Count,
+                JsonPlace.False => Depth + 5 - Count,
+                JsonPlace.String => inString,
+                JsonPlace.Escape or JsonPlace.Hex4 or JsonPlace.More1 => inString + 1,
+                JsonPlace.Hex3 or JsonPlace.More2 or JsonPlace.AfterE0 or JsonPlace.AfterED => inString + 2,
+                JsonPlace.Hex2 or JsonPlace.Hex2D or JsonPlace.LowHex2 or JsonPlace.More3 or JsonPlace.AfterF0 or JsonPlace.AfterF4 => inString + 3,
+                JsonPlace.Hex1 or JsonPlace.LowHex1 => inString + 4,
+                JsonPlace.LowU => inString + 5,
+                JsonPlace.LowBackslash => inString + 6,
+                JsonPlace.HighHex4 => inString + 7,
+                _ => inString + 8,
+            };
+        }
+    }
+
     /// <summary>Takes a byte.</summary>
     /// <returns>False: the byte cannot stand here, and <paramref name="next"/> means nothing.</returns>
     public bool Next(byte b, out JsonAutomaton next)

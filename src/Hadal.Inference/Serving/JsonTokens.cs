@@ -4,7 +4,7 @@ namespace Hadal.Inference.Serving;
 
 /// <summary>
 /// Which tokens may follow in a JSON text. The vocabulary is walked in the order of its bytes, as a trie is: tokens with a common beginning share the automaton's states.
-/// The answer for a state is kept, for texts return to few states. Not thread safe.
+/// The answer for a state is kept, for texts return to few states. Where few tokens are left, only those may follow after which the rest can still be closed. Not thread safe.
 /// </summary>
 sealed class JsonTokens
 {
@@ -13,7 +13,7 @@ sealed class JsonTokens
     readonly int _vocabulary;
     readonly int[] _sorted, _common;
     readonly JsonAutomaton[] _path;
-    readonly Dictionary<JsonAutomaton, ulong[]> _kept = [];
+    readonly Dictionary<(JsonAutomaton State, int Left), (ulong[] Allowed, int Most)> _kept = [];
 
     /// <summary>Sorts the vocabulary.</summary>
     /// <param name="tokenizer">The model's.</param>
@@ -43,12 +43,21 @@ sealed class JsonTokens
         _path = new JsonAutomaton[tokenizer.LongestToken + 1];
     }
 
-    /// <summary>Bit t mod 64 of word t / 64: token t may follow.</summary>
-    public ReadOnlySpan<ulong> Allowed(JsonAutomaton state)
+    /// <summary>Bit t mod 64 of word t / 64: token t may follow, and the object can be completed after it.</summary>
+    /// <param name="state">Where the text stands; <see cref="JsonAutomaton.Closing"/> is at most <paramref name="left"/> + 1, or a token that closes it all exists.</param>
+    /// <param name="left">Tokens that may come after this one.</param>
+    public ReadOnlySpan<ulong> Allowed(JsonAutomaton state, int left)
     {
-        if (_kept.TryGetValue(state, out ulong[]? allowed)) return allowed;
+        (ulong[] allowed, int most) = Kept(state, int.MaxValue);
+        return most <= left ? allowed : Kept(state, left).Allowed;
+    }
+
+    (ulong[] Allowed, int Most) Kept(JsonAutomaton state, int left)
+    {
+        if (_kept.TryGetValue((state, left), out (ulong[] Allowed, int Most) kept)) return kept;
         if (_kept.Count >= MostKept) _kept.Clear();
-        allowed = new ulong[(_vocabulary + 63) / 64];
+        ulong[] allowed = new ulong[(_vocabulary + 63) / 64];
+        int most = 0;
         _path[0] = state;
         int valid = 0; // bytes of the token before that were accepted: _path[0..valid] are states
         for (int i = 0; i < _sorted.Length; i++)
@@ -57,11 +66,15 @@ sealed class JsonTokens
             if (from > valid) continue; // shares the byte that was refused
             ReadOnlySpan<byte> bytes = _tokenizer.TokenBytes(id);
             for (valid = from; valid < bytes.Length && _path[valid].Next(bytes[valid], out JsonAutomaton next); valid++) _path[valid + 1] = next;
-            if (valid == bytes.Length) allowed[id / 64] |= 1UL << (id % 64);
+            if (valid < bytes.Length) continue;
+            int closing = _path[valid].Closing;
+            if (closing > left) continue;
+            allowed[id / 64] |= 1UL << (id % 64);
+            most = Math.Max(most, closing);
         }
 
-        _kept.Add(state, allowed);
-        return allowed;
+        _kept.Add((state, left), (allowed, most));
+        return (allowed, most);
     }
 
     /// <summary>The state after a token that may follow.</summary>

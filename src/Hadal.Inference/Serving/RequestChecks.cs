@@ -27,6 +27,7 @@ public static class RequestChecks
         foreach (int token in prompt)
             if ((uint)token >= (uint)vocabulary) throw new ArgumentException($"Token id {token} is outside the vocabulary of {vocabulary}.", nameof(request));
         if (request.MaxNewTokens < 1) throw new ArgumentException($"{request.MaxNewTokens} new tokens were asked for; expected at least 1.", nameof(request));
+        RequireRoom(request, model, vocabulary);
         request.Sampling.Validate();
         Penalty("The frequency penalty", request.FrequencyPenalty);
         Penalty("The presence penalty", request.PresencePenalty);
@@ -36,6 +37,33 @@ public static class RequestChecks
                 throw new ArgumentException($"A stop text has {stop?.Length ?? 0} characters; expected 1 to {LongestStop}.", nameof(request));
         if (request.TopLogProbabilities is not null and not (>= 0 and <= MostTopLogProbabilities))
             throw new ArgumentException($"{request.TopLogProbabilities} log probabilities at each position were asked for; expected 0 to {MostTopLogProbabilities}.", nameof(request));
+    }
+
+    /// <summary>Tokens of the shortest text of a request's form: for a JSON object, those of <c>{}</c>; every byte is a token, so that two always do.</summary>
+    internal static int LeastFormTokens(GenerationRequest request, ServedModel model)
+    {
+        if (request.Form != OutputForm.JsonObject) return 0;
+        int[] shortest = model.Tokenizer.Encode("{}");
+        return shortest.Length == 1 && model.Tokenizer.TokenBytes(shortest[0]).SequenceEqual("{}"u8) ? 1 : 2;
+    }
+
+    // A form is always completed, so there must be room for the shortest text that has it.
+    static void RequireRoom(GenerationRequest request, ServedModel model, int vocabulary)
+    {
+        int least = LeastFormTokens(request, model);
+        if (least == 0) return;
+        if (request.FormBeginsAfter is int begin)
+        {
+            if ((uint)begin >= (uint)vocabulary) throw new ArgumentException($"Token id {begin}, after which JSON begins, is outside the vocabulary of {vocabulary}.", nameof(request));
+            least++;
+        }
+
+        int room = Math.Min(request.MaxNewTokens, model.MaxPositions - request.Prompt.Length);
+        if (room < least)
+        {
+            throw new ArgumentException(
+                $"A JSON object was asked for, and there is room for {room} token{(room == 1 ? "" : "s")}; expected at least {least}, which {{}} needs{(request.FormBeginsAfter is null ? "" : " after the end of the thought")}. Raise max_tokens, or shorten the prompt.", nameof(request));
+        }
     }
 
     static void Penalty(string name, double value)

@@ -39,6 +39,7 @@ sealed class RequestState
         Length = PromptLength;
         _text = new TextStream(model.Tokenizer, request.Stop);
         FormBegan = request.FormBeginsAfter is null;
+        FormTokens = RequestChecks.LeastFormTokens(request, model);
         if (request.FrequencyPenalty != 0 || request.PresencePenalty != 0) Counts = new int[picker.Vocabulary];
         foreach (int token in resumed) Append(token);
         _reported = Length;
@@ -82,6 +83,12 @@ sealed class RequestState
 
     /// <summary>Whether the form holds already.</summary>
     public bool FormBegan { get; private set; }
+
+    /// <summary>Tokens that the shortest text of its form needs.</summary>
+    public int FormTokens { get; }
+
+    /// <summary>Tokens that may come after the next one.</summary>
+    public int Left => Limit - Generated - 1;
 
     /// <summary>Where the JSON text stands.</summary>
     public JsonAutomaton Json { get; private set; }

@@ -64,9 +64,17 @@ sealed class TokenPicker(Tokenizer tokenizer, int vocabulary)
         if (!formed) return _adjusted;
         if (state.FormBegan)
         {
-            ReadOnlySpan<ulong> allowed = Json.Allowed(state.Json);
+            ReadOnlySpan<ulong> allowed = Json.Allowed(state.Json, state.Left);
             for (int v = 0; v < _adjusted.Length; v++)
                 if ((allowed[v / 64] >> (v % 64) & 1) == 0) _adjusted[v] = float.NegativeInfinity;
+        }
+        else if (state.Left <= state.FormTokens)
+        {
+            // What is left is for the form.
+            int begin = state.Request.FormBeginsAfter!.Value;
+            float logit = _adjusted[begin];
+            _adjusted.AsSpan().Fill(float.NegativeInfinity);
+            _adjusted[begin] = logit;
         }
         else
         {

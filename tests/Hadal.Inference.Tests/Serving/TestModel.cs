@@ -17,10 +17,10 @@ sealed class TestModel : IDisposable
 
     readonly CpuBackend _backend;
 
-    public TestModel(bool mtp = true, ulong seed = 1, int threads = 1, double deviation = 0.25, int positions = Positions)
+    public TestModel(bool mtp = true, ulong seed = 1, int threads = 1, double deviation = 0.25, int positions = Positions, Tokenizer? tokenizer = null)
     {
         _backend = new CpuBackend(CpuOptions.FromEnvironment() with { Threads = threads });
-        Tokenizer = Trained.Value;
+        Tokenizer = tokenizer ?? Trained.Value;
         Transformer = new Transformer(_backend, Shape(Tokenizer.VocabularySize, mtp ? 1 : 0, positions), Recipe.Fp32);
         Initialization.Normal(Transformer, seed, deviation);
         Served = EngineFactory.Describe("test", Transformer, Tokenizer, [Tokenizer.RequireId(SpecialTokens.EndOfSentence)]);
@@ -59,7 +59,7 @@ sealed class TestModel : IDisposable
         return new GenerationRequest
         {
             Prompt = tokens,
-            MaxNewTokens = 1 + random.Below(draw++, 50),
+            MaxNewTokens = (kind == 5 ? 2 : 1) + random.Below(draw++, 50),
             Sampling = kind < 2 ? SamplingParameters.Greedy : new SamplingParameters(0.3 + random.Uniform(draw++), kind == 2 ? 1 : 0.8, random.UInt64(draw++)),
             FrequencyPenalty = kind == 3 ? 0.5 : 0,
             PresencePenalty = kind == 3 ? 0.25 : 0,

@@ -190,12 +190,7 @@ public sealed class AttentionLayer
             ProjectQueries(chunk, normed, queries);
         }
 
-        Tensor rows = chunk.Temporary(tokens, _shape.LatentDim);
-        Compress(chunk, normed, rows);
-        Tensor keyValueLatent = rows.SliceColumns(0, rank);
-        ops.Elementwise.RmsNorm(keyValueLatent, _keyValueNorm.Value, _shape.NormEpsilon, keyValueLatent, default);
-        ops.Attention.AppendLatent(rows, cache, pages.PageTable, pages.QueryOffsets, pages.ContextLengths);
-
+        Append(chunk, normed, pages, cache);
         PrepareAbsorbed(ops.Matrix);
         Tensor absorbed = chunk.Temporary(tokens, heads, _shape.LatentDim);
         ops.Matrix.BatchedBackwardInput(queries.SliceColumns(0, nope), _absorbedKeys!, absorbed.SliceColumns(0, rank));
@@ -210,6 +205,25 @@ public sealed class AttentionLayer
         ops.Elementwise.Add(x, attended, y);
         chunk.Round(y);
         chunk.Scratch.Release(mark);
+    }
+
+    /// <summary>Only the part of <see cref="ForwardAbsorbed"/> that writes the new tokens' rows to the cache: the same bits.</summary>
+    public void AppendLatent(ChunkContext chunk, Tensor x, LatentPages pages, Tensor cache)
+    {
+        ArenaMark mark = chunk.Scratch.Mark();
+        Tensor normed = chunk.Temporary(x.Rows, _shape.Hidden);
+        chunk.Operations.Elementwise.RmsNorm(x, _inputNorm.Value, _shape.NormEpsilon, normed, default);
+        Append(chunk, normed, pages, cache);
+        chunk.Scratch.Release(mark);
+    }
+
+    void Append(ChunkContext chunk, Tensor normed, LatentPages pages, Tensor cache)
+    {
+        Tensor rows = chunk.Temporary(normed.Rows, _shape.LatentDim);
+        Compress(chunk, normed, rows);
+        Tensor keyValueLatent = rows.SliceColumns(0, _shape.KeyValueLoraRank);
+        chunk.Operations.Elementwise.RmsNorm(keyValueLatent, _keyValueNorm.Value, _shape.NormEpsilon, keyValueLatent, default);
+        chunk.Operations.Attention.AppendLatent(rows, cache, pages.PageTable, pages.QueryOffsets, pages.ContextLengths);
     }
 
     /// <summary>Packs W_UK and W_UV per head once; called again after the weights changed.</summary>

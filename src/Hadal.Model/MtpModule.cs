@@ -108,8 +108,31 @@ public sealed class MtpModule
     /// <param name="normed">[tokens, hidden].</param>
     public void ForwardAbsorbed(ChunkContext chunk, Tensor tokens, Tensor previous, LatentPages pages, Tensor cache, BlockSaved saved, Tensor normed)
     {
-        IOperations ops = chunk.Operations;
         ArenaMark mark = chunk.Scratch.Mark();
+        Tensor x = Input(chunk, tokens, previous);
+        Block.ForwardAbsorbed(chunk, x, pages, cache, saved, x);
+        chunk.Operations.Elementwise.RmsNorm(x, _finalNorm.Value, Block.Shape.NormEpsilon, normed, default);
+        chunk.Scratch.Release(mark);
+    }
+
+    /// <summary>
+    /// Only the part of <see cref="ForwardAbsorbed"/> that writes the rows of the cache, the same bits: all that later positions need of those that draft nothing.
+    /// </summary>
+    /// <param name="tokens">I32 [tokens]: the token after each position.</param>
+    /// <param name="previous">[tokens, hidden]: output of the main model after its final norm.</param>
+    /// <param name="pages">Where each request stands.</param>
+    /// <param name="cache">[pages, 64, latent + rope] of this module.</param>
+    public void AppendLatent(ChunkContext chunk, Tensor tokens, Tensor previous, LatentPages pages, Tensor cache)
+    {
+        ArenaMark mark = chunk.Scratch.Mark();
+        Block.Attention.AppendLatent(chunk, Input(chunk, tokens, previous), pages, cache);
+        chunk.Scratch.Release(mark);
+    }
+
+    /// <summary>[tokens, hidden]: what the block gets; a temporary.</summary>
+    Tensor Input(ChunkContext chunk, Tensor tokens, Tensor previous)
+    {
+        IOperations ops = chunk.Operations;
         int rows = previous.Rows, hidden = Block.Shape.Hidden;
         double epsilon = Block.Shape.NormEpsilon;
         Tensor embedded = chunk.Temporary(rows, hidden), joined = chunk.Temporary(rows, 2 * hidden), x = chunk.Temporary(rows, hidden);
@@ -118,9 +141,7 @@ public sealed class MtpModule
         ops.Elementwise.RmsNorm(embedded, _embeddingNorm.Value, epsilon, joined.SliceColumns(0, hidden), default);
         ops.Elementwise.RmsNorm(previous, _hiddenNorm.Value, epsilon, joined.SliceColumns(hidden, hidden), default);
         chunk.Forward(joined, _join, x);
-        Block.ForwardAbsorbed(chunk, x, pages, cache, saved, x);
-        ops.Elementwise.RmsNorm(x, _finalNorm.Value, epsilon, normed, default);
-        chunk.Scratch.Release(mark);
+        return x;
     }
 
     /// <summary>[tokens, 2·hidden]: both norms side by side, embedding first.</summary>

@@ -8,7 +8,7 @@ namespace Hadal.Inference.Serving;
 /// Runs one step of the model over tokens of many sequences: prompts in chunks and decoded tokens together, all in the absorbed form, so that a token's logits do not depend on
 /// what else is in the step. Holds the memory of a step; after warm-up it allocates nothing. Not thread safe.
 /// </summary>
-sealed class BatchRunner : IDisposable
+sealed partial class BatchRunner : IDisposable
 {
     readonly Transformer _model;
     readonly PagePool _pool;
@@ -31,6 +31,7 @@ sealed class BatchRunner : IDisposable
         {
             Operations = model.Backend.Operations, Scratch = _scratch, DType = model.DType, Recipe = model.Recipe, Exchange = new LocalExpertExchange(),
         };
+        _deferredBytes = MostDeferred * model.Shape.Hidden * model.DType.Size();
         _loadIndex = new int[model.Blocks.Count + 1];
         int sparse = 0;
         for (int layer = 0; layer < model.Blocks.Count; layer++) _loadIndex[layer] = model.Blocks[layer].Routed is null ? -1 : sparse++;
@@ -101,49 +102,6 @@ sealed class BatchRunner : IDisposable
 
         _model.FinalNorm(_chunk, x, _normed, default);
         _logits = Logits(_normed, rows, logitRows);
-        _model.Backend.Synchronize();
-    }
-
-    /// <summary>
-    /// Runs the MTP module over the positions that this step added for good (<see cref="Sequence.StepKept"/> of each sequence), whose next tokens are known now, and the head
-    /// where <see cref="Sequence.DraftRow"/> says so.
-    /// </summary>
-    public void ForwardDraft(Sequence[] sequences, int count, int tokens, int draftRows)
-    {
-        Tensor previousRows = _scratch.Allocate(DType.I32, tokens), ids = _scratch.Allocate(DType.I32, tokens), positions = _scratch.Allocate(DType.I32, tokens);
-        Tensor offsets = _scratch.Allocate(DType.I32, count + 1), lengths = _scratch.Allocate(DType.I32, count), rows = _scratch.Allocate(DType.I32, Math.Max(1, draftRows));
-        Span<int> previousRow = previousRows.AsSpan<int>(), id = ids.AsSpan<int>(), position = positions.AsSpan<int>(), row = rows.AsSpan<int>();
-        Span<int> offset = offsets.AsSpan<int>(), length = lengths.AsSpan<int>();
-        int at = 0, draft = 0;
-        for (int s = 0; s < count; s++)
-        {
-            Sequence sequence = sequences[s];
-            int first = sequence.Computed - sequence.StepKept;
-            offset[s] = at;
-            for (int i = 0; i < sequence.StepKept; i++, at++)
-            {
-                previousRow[at] = sequence.StepRow + i;
-                position[at] = first + i;
-                id[at] = sequence.State.Tokens[first + i + 1];
-            }
-
-            length[s] = sequence.Computed;
-            if (sequence.DraftRow >= 0) row[draft++] = at - 1;
-        }
-
-        offset[count] = at;
-        _chunk.Positions = positions;
-        _chunk.Sequences = offsets;
-        var pages = new LatentPages(PageTable(sequences, count), offsets, lengths);
-        Tensor previous = _scratch.Allocate(_model.DType, tokens, _model.Shape.Hidden), normed = _scratch.Allocate(_model.DType, tokens, _model.Shape.Hidden);
-        _chunk.Operations.Embedding.Embed(previousRows, _normed, previous);
-        BlockSaved saved = Mtp!.Block.Routed is null ? _dense : _sparse;
-        ArenaMark record = _scratch.Mark();
-        saved.Allocate(_scratch, Mtp.Block, _model.Recipe, _model.DType, tokens);
-        Mtp.ForwardAbsorbed(_chunk, ids, previous, pages, _pool.Layer(_pool.Layers - 1), saved, normed);
-        CountLoad(_model.Blocks.Count, saved);
-        _scratch.Release(record);
-        _draftLogits = Logits(normed, rows, draftRows);
         _model.Backend.Synchronize();
     }
 

@@ -33,8 +33,14 @@ public sealed record EngineOptions
     /// <summary>Most bytes in <see cref="CacheDirectory"/>; the least recently used go.</summary>
     public long CacheDirectoryBytes { get; init; } = 4L << 30;
 
-    /// <summary>Whether the model's MTP module, if it has one, drafts a token that the next step verifies.</summary>
+    /// <summary>Whether the model's MTP module, if it has one, may draft tokens that the next step verifies: in steps where, as measured, it pays.</summary>
     public bool Speculate { get; init; } = true;
+
+    /// <summary>Whether every step drafts, also where measuring says that it does not pay.</summary>
+    public bool AlwaysSpeculate { get; init; }
+
+    /// <summary>Decides instead of the measurement, given the number of texts; for tests. Called by the engine's thread.</summary>
+    internal Func<int, bool>? DraftWhen { get; init; }
 
     /// <summary>
     /// Sampled drafts are accepted with probability min(1, p/q) and otherwise drawn anew from the residual: more drafts are right and the distribution is the same, but a

@@ -56,6 +56,15 @@ public sealed record EngineStatistics
     /// <summary>Tokens a second of late in steps that read prompts; 0 before the first.</summary>
     public double PromptTokensPerSecond { get; init; }
 
+    /// <summary>Steps that verified drafts.</summary>
+    public long DraftedSteps { get; init; }
+
+    /// <summary>Steps that wrote texts without drafts; 0 where the model or an option has none.</summary>
+    public long PlainSteps { get; init; }
+
+    /// <summary>Tokens a second with drafts over those without, as last estimated for the texts being written; 0 before both were measured.</summary>
+    public double SpeculationGain { get; init; }
+
     /// <summary>Pages of remembered prefixes on disk.</summary>
     public int PagesOnDisk { get; init; }
 

@@ -197,6 +197,7 @@ public sealed partial class InferenceEngine
         {
             sequence.Computed = 0;
             sequence.Draft = -1;
+            _runner.DropDeferred(sequence);
         }
 
         ReleasePages(sequence);
@@ -226,6 +227,7 @@ public sealed partial class InferenceEngine
                 // A damaged copy: compute from here on.
                 sequence.Computed = Math.Min(computed, i * Page);
                 sequence.Draft = -1;
+                _runner.DropDeferred(sequence);
                 break;
             }
             else

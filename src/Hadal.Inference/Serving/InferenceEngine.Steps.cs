@@ -87,6 +87,7 @@ public sealed partial class InferenceEngine
                 state.Drafted++;
                 _drafted++;
                 _generatedTokens++;
+                _choice.Verified(right);
                 if (right)
                 {
                     state.Accepted++;
@@ -131,10 +132,11 @@ public sealed partial class InferenceEngine
         return accepted;
     }
 
-    /// <summary>Brings the MTP module's rows up to date and drafts the next token of every text that goes on.</summary>
+    /// <summary>Brings the MTP module's rows up to date and, where that is expected to pay, drafts the next token of every text that goes on.</summary>
     void Draft()
     {
-        int tokens = 0, rows = 0;
+        int texts = 0, rows = 0;
+        double acceptance = 0;
         for (int s = 0; s < _stepCount; s++)
         {
             Sequence sequence = _step[s];
@@ -143,17 +145,29 @@ public sealed partial class InferenceEngine
             {
                 // The text is over; only positions whose next token is known get their row.
                 sequence.StepKept = Math.Min(sequence.StepKept, state.Length - 1 - (sequence.Computed - sequence.StepKept));
-                if (sequence.Failure is not null) sequence.StepKept = 0;
+                if (sequence.Failure is not null)
+                {
+                    sequence.StepKept = 0;
+                    _runner.DropDeferred(sequence);
+                }
             }
 
             bool goesOn = sequence.LogitRow >= 0 && sequence.Failure is null && state.Reason is null && state.Generated + 1 < state.Limit;
             sequence.Draft = -1;
             sequence.DraftRow = goesOn ? rows++ : -1;
-            tokens += sequence.StepKept;
+            if (!goesOn) continue;
+            texts++;
+            acceptance += _choice.Expected(state.Drafted, state.Accepted);
         }
 
-        if (tokens == 0) return;
-        _runner.ForwardDraft(_step, _stepCount, tokens, rows);
+        bool drafts = texts > 0 && _choice.ShouldDraft(texts, acceptance / texts);
+        if (!drafts)
+        {
+            for (int s = 0; s < _stepCount; s++) _step[s].DraftRow = -1;
+        }
+
+        _runner.ForwardDraft(_step, _stepCount, drafts ? rows : 0, mayDefer: !drafts);
+        if (!drafts) return;
         for (int s = 0; s < _stepCount; s++)
         {
             Sequence sequence = _step[s];

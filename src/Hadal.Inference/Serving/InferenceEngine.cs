@@ -22,6 +22,7 @@ public sealed partial class InferenceEngine : ThreadedEngine
     readonly PageStore? _store;
     readonly SwapStore _swap;
     readonly BatchRunner _runner;
+    readonly SpeculationChoice _choice;
     readonly List<Sequence> _running = [], _aside = [];
     readonly Sequence[] _step;
     readonly double[] _target;
@@ -29,7 +30,7 @@ public sealed partial class InferenceEngine : ThreadedEngine
     readonly Dictionary<string, BlockKey> _roots = new(StringComparer.Ordinal);
     Sequence? _candidate;
     int _stepCount, _runningCount;
-    long _orders, _preempted, _promptTokens, _cachedTokens, _generatedTokens, _drafted, _accepted, _steps;
+    long _orders, _preempted, _promptTokens, _cachedTokens, _generatedTokens, _drafted, _accepted, _steps, _draftedSteps, _plainSteps;
     double _stepSeconds, _tokensPerSecond;
 
     /// <summary>Starts the engine's thread.</summary>
@@ -51,6 +52,7 @@ public sealed partial class InferenceEngine : ThreadedEngine
         _pool = new PagePool(transformer, pages, speculate);
         _swap = new SwapStore(_pool.PageBytes, options.SwapBytes);
         _runner = new BatchRunner(transformer, _pool, speculate, options.ExpertLoadHalfLife);
+        _choice = new SpeculationChoice(options);
         if (options.CacheDirectory is not null && options.PrefixCache) _store = new PageStore(Path.Combine(options.CacheDirectory, StoreName(model, _pool)), _pool.PageBytes, options.CacheDirectoryBytes);
         _step = new Sequence[options.MaxRunning];
         _target = options.Fast ? new double[transformer.Shape.Vocabulary] : [];
@@ -78,6 +80,9 @@ public sealed partial class InferenceEngine : ThreadedEngine
         DecodeStepSeconds = Volatile.Read(ref _stepSeconds),
         PromptTokensPerSecond = Volatile.Read(ref _tokensPerSecond),
         PagesOnDisk = PagesOnDisk,
+        DraftedSteps = Volatile.Read(ref _draftedSteps),
+        PlainSteps = Volatile.Read(ref _plainSteps),
+        SpeculationGain = _choice.Gain,
     };
 
     /// <summary>Whether tokens are drafted.</summary>
@@ -121,7 +126,13 @@ public sealed partial class InferenceEngine : ThreadedEngine
         _runner.RecentLoad.Advance(Stopwatch.GetElapsedTime(_begun, start).TotalSeconds);
         _runner.Forward(_step, _stepCount, tokens, logitRows);
         for (int s = 0; s < _stepCount; s++) Choose(_step[s]);
-        if (_runner.Mtp is not null) Draft();
+        long chosen = Stopwatch.GetTimestamp();
+        if (_runner.Mtp is not null)
+        {
+            Draft();
+            ObserveDrafts(start, chosen);
+        }
+
         _runner.EndStep();
         for (int s = 0; s < _stepCount; s++) Seal(_step[s]);
         Measure(start, tokens, logitRows);
@@ -183,6 +194,28 @@ public sealed partial class InferenceEngine : ThreadedEngine
         else Volatile.Write(ref _tokensPerSecond, _tokensPerSecond == 0 ? tokens / seconds : _tokensPerSecond + (0.2 * ((tokens / seconds) - _tokensPerSecond)));
     }
 
+    /// <summary>Tells the choice how long a step took that only decoded: its verification, and what was done for the next one.</summary>
+    void ObserveDrafts(long start, long chosen)
+    {
+        int texts = 0, drafted = 0, drafts = 0;
+        for (int s = 0; s < _stepCount; s++)
+        {
+            Sequence sequence = _step[s];
+            if (sequence.LogitRow < 0) continue;
+            texts++;
+            if (sequence.StepDrafted) drafted++;
+            if (sequence.DraftRow >= 0) drafts++;
+        }
+
+        if (texts == 0) return;
+        if (drafted > 0) Volatile.Write(ref _draftedSteps, _draftedSteps + 1);
+        else Volatile.Write(ref _plainSteps, _plainSteps + 1);
+        for (int s = 0; s < _stepCount; s++)
+            if (_step[s].LogitRow < 0 || _step[s].StepTokens > 2) return; // prompts were read too
+        if (drafted == 0 || drafted == texts) _choice.Verification(texts, drafted > 0, Stopwatch.GetElapsedTime(start, chosen).TotalSeconds);
+        if (drafts == 0 || drafts == texts) _choice.Drafting(texts, drafts > 0, Stopwatch.GetElapsedTime(chosen).TotalSeconds);
+    }
+
     /// <summary>Tells the caller what this step brought, and ends what is over.</summary>
     void Report(Sequence sequence)
     {
@@ -213,6 +246,7 @@ public sealed partial class InferenceEngine : ThreadedEngine
         Volatile.Write(ref _runningCount, _running.Count);
         Remember(sequence);
         ReleasePages(sequence);
+        _runner.DropDeferred(sequence);
         Complete(sequence.State, error);
     }
 }

@@ -71,6 +71,15 @@ sealed class Sequence
     /// <summary>Positions that this step added for good.</summary>
     public int StepKept { get; set; }
 
+    /// <summary>Inputs of the MTP module at the positions before <see cref="Computed"/> whose rows are put off; null for none.</summary>
+    public byte[]? Deferred { get; set; }
+
+    /// <summary>How many.</summary>
+    public int DeferredCount { get; set; }
+
+    /// <summary>Rows of the MTP module that this step writes, those put off before included.</summary>
+    public int AppendRows { get; set; }
+
     /// <summary>Row of draft logits; −1 for none.</summary>
     public int DraftRow { get; set; }
 

@@ -38,12 +38,15 @@ sealed class ServerMetrics : IDisposable
         Count("hadal.generated.tokens", "Generated tokens.", statistics => statistics.GeneratedTokens);
         Count("hadal.speculation.drafted_tokens", "Tokens proposed by speculation.", statistics => statistics.DraftedTokens);
         Count("hadal.speculation.accepted_tokens", "Drafted tokens that were right.", statistics => statistics.AcceptedTokens);
+        Count("hadal.speculation.drafted_steps", "Steps that verified drafts.", statistics => statistics.DraftedSteps);
+        Count("hadal.speculation.plain_steps", "Steps that wrote texts without drafts, where a draft was possible.", statistics => statistics.PlainSteps);
         Count("hadal.preempted.requests", "Requests put aside for want of pages.", statistics => statistics.Preempted);
         Count("hadal.cancelled.requests", "Requests given up by their caller.", statistics => statistics.Cancelled);
         Count("hadal.goal.requests", "Finished requests whose latency was watched by a router.", statistics => statistics.Goals?.Requests ?? 0);
         Count("hadal.goal.first_token_held", "Of these, whose first token came within its goal.", statistics => statistics.Goals?.FirstTokenHeld ?? 0);
         Count("hadal.goal.per_token_held", "Of these, whose further tokens came within their goal.", statistics => statistics.Goals?.PerTokenHeld ?? 0);
         Count("hadal.worker.redone", "Times a request was begun again because a worker failed or pages were damaged.", statistics => statistics.Goals?.Redone ?? 0);
+        _meter.CreateObservableGauge("hadal.speculation.gain", () => Measure(statistics => statistics.SpeculationGain), description: "Tokens a second with drafts over those without, as last estimated; 0 before both were measured.");
         _meter.CreateObservableGauge("hadal.step.decode_seconds", () => Measure(statistics => statistics.DecodeStepSeconds), "s", "A step of late that only decoded.");
         _meter.CreateObservableGauge("hadal.step.prompt_tokens_per_second", () => Measure(statistics => statistics.PromptTokensPerSecond), description: "Tokens a second of late in steps that read prompts.");
         _meter.CreateObservableCounter("hadal.expert.tokens", () => Experts(statistics => statistics.ExpertLoad), description: "Tokens routed to each expert.");

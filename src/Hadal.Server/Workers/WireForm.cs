@@ -126,6 +126,7 @@ static class WireForm
             Finished = statistics.Finished, Cancelled = statistics.Cancelled, Preempted = statistics.Preempted, PromptTokens = statistics.PromptTokens, CachedTokens = statistics.CachedTokens,
             GeneratedTokens = statistics.GeneratedTokens, DraftedTokens = statistics.DraftedTokens, AcceptedTokens = statistics.AcceptedTokens,
             DecodeStepSeconds = statistics.DecodeStepSeconds, PromptTokensPerSecond = statistics.PromptTokensPerSecond,
+            DraftedSteps = statistics.DraftedSteps, PlainSteps = statistics.PlainSteps, SpeculationGain = statistics.SpeculationGain, PagesOnDisk = statistics.PagesOnDisk,
         };
         for (int layer = 0; layer < statistics.ExpertLoad.Count; layer++)
         {
@@ -145,6 +146,7 @@ static class WireForm
         Finished = message.Finished, Cancelled = message.Cancelled, Preempted = message.Preempted, PromptTokens = message.PromptTokens, CachedTokens = message.CachedTokens,
         GeneratedTokens = message.GeneratedTokens, DraftedTokens = message.DraftedTokens, AcceptedTokens = message.AcceptedTokens,
         DecodeStepSeconds = message.DecodeStepSeconds, PromptTokensPerSecond = message.PromptTokensPerSecond,
+        DraftedSteps = message.DraftedSteps, PlainSteps = message.PlainSteps, SpeculationGain = message.SpeculationGain, PagesOnDisk = message.PagesOnDisk,
         ExpertLoad = [.. message.ExpertLoad.Select(load => (IReadOnlyList<long>)[.. load.Tokens])],
         RecentExpertLoad = [.. message.ExpertLoad.Select(load => (IReadOnlyList<double>)[.. load.Recent])],
     };

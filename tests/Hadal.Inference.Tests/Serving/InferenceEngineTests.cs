@@ -11,13 +11,16 @@ public sealed class InferenceEngineTests
     public static TheoryData<string, EngineOptions, int> Ways => new()
     {
         { "default", new EngineOptions(), 1 },
-        { "tiny pool", new EngineOptions { Pages = 8, MaxRunning = 12, StepTokens = 48 }, 1 },
-        { "tiny pool, nothing kept of what is put aside", new EngineOptions { Pages = 8, MaxRunning = 12, StepTokens = 48, SwapBytes = 0 }, 1 },
-        { "small steps", new EngineOptions { StepTokens = 2, MaxRunning = 3, Pages = 20 }, 1 },
+        { "drafts in every step", new EngineOptions { AlwaysSpeculate = true }, 1 },
+        { "drafts now and then", new EngineOptions { DraftWhen = NowAndThen(1) }, 1 },
+        { "tiny pool", new EngineOptions { Pages = 8, MaxRunning = 12, StepTokens = 48, AlwaysSpeculate = true }, 1 },
+        { "tiny pool, drafts now and then", new EngineOptions { Pages = 8, MaxRunning = 12, StepTokens = 48, DraftWhen = NowAndThen(2) }, 1 },
+        { "tiny pool, nothing kept of what is put aside", new EngineOptions { Pages = 8, MaxRunning = 12, StepTokens = 48, SwapBytes = 0, DraftWhen = NowAndThen(3) }, 1 },
+        { "small steps", new EngineOptions { StepTokens = 2, MaxRunning = 3, Pages = 20, AlwaysSpeculate = true }, 1 },
         { "no speculation", new EngineOptions { Speculate = false, StepTokens = 33, Pages = 12 }, 1 },
-        { "no prefix cache", new EngineOptions { PrefixCache = false, StepTokens = 64, Pages = 9, MaxRunning = 9 }, 1 },
-        { "shared prefixes", new EngineOptions { SharedPrefixes = true, StepTokens = 100, Pages = 16 }, 1 },
-        { "three threads", new EngineOptions { StepTokens = 80, Pages = 14, MaxRunning = 10 }, 3 },
+        { "no prefix cache", new EngineOptions { PrefixCache = false, StepTokens = 64, Pages = 9, MaxRunning = 9, AlwaysSpeculate = true }, 1 },
+        { "shared prefixes", new EngineOptions { SharedPrefixes = true, StepTokens = 100, Pages = 16, DraftWhen = NowAndThen(4) }, 1 },
+        { "three threads", new EngineOptions { StepTokens = 80, Pages = 14, MaxRunning = 10, AlwaysSpeculate = true }, 3 },
     };
 
     [Theory]
@@ -30,13 +33,30 @@ public sealed class InferenceEngineTests
         Assert.Equal(0, statistics.PagesInUse);
         Assert.Equal(0, statistics.Queued + statistics.Running);
         if (options.PrefixCache) Assert.True(statistics.CachedTokens > 0, "no prefix was found again");
-        if (options.Speculate) Assert.True(statistics.AcceptedTokens > 0 && statistics.AcceptedTokens < statistics.DraftedTokens, $"{statistics.AcceptedTokens} of {statistics.DraftedTokens} drafts were right");
-        else Assert.Equal(0, statistics.DraftedTokens);
+        if (options.DraftWhen is not null) Assert.True(statistics.DraftedSteps > 10 && statistics.PlainSteps > 10, $"{statistics.DraftedSteps} steps with drafts, {statistics.PlainSteps} without");
+        if (options.AlwaysSpeculate || options.DraftWhen is not null) Assert.True(statistics.AcceptedTokens > 0 && statistics.AcceptedTokens < statistics.DraftedTokens, $"{statistics.AcceptedTokens} of {statistics.DraftedTokens} drafts were right");
+        else if (!options.Speculate) Assert.Equal((0, 0, 0), (statistics.DraftedTokens, statistics.DraftedSteps, statistics.PlainSteps));
         Assert.Equal(options.Speculate ? 3 : 2, statistics.ExpertLoad.Count);
-        Assert.All(statistics.ExpertLoad, layer => Assert.True(layer.Sum() > 0));
+        Assert.All(statistics.ExpertLoad.Take(2), layer => Assert.True(layer.Sum() > 0));
         Assert.Equal(statistics.ExpertLoad.Select(layer => layer.Count), statistics.RecentExpertLoad.Select(layer => layer.Count));
         for (int layer = 0; layer < statistics.ExpertLoad.Count; layer++) // within a minute nothing has faded much
             Assert.InRange(statistics.RecentExpertLoad[layer].Sum(), statistics.ExpertLoad[layer].Sum() * 0.5, statistics.ExpertLoad[layer].Sum() * 1.001);
+    }
+
+    // In stretches of one to some dozen steps.
+    static Func<int, bool> NowAndThen(ulong seed)
+    {
+        var random = new CounterRandom(seed, RandomPurpose.Simulation);
+        ulong draw = 0;
+        int left = 0;
+        bool drafts = false;
+        return _ =>
+        {
+            if (left-- > 0) return drafts;
+            drafts = !drafts;
+            left = random.Below(draw++, random.Below(draw++, 3) == 0 ? 40 : 6);
+            return drafts;
+        };
     }
 
     [Fact]
@@ -51,7 +71,7 @@ public sealed class InferenceEngineTests
             using var model = new TestModel(seed: 30 + (ulong)round, deviation: round % 2 == 0 ? 0.25 : 0.1);
             var options = new EngineOptions
             {
-                Pages = 8 + random.Below(draw++, 20), StepTokens = 2 + random.Below(draw++, 150), MaxRunning = 1 + random.Below(draw++, 20), Speculate = random.Below(draw++, 3) > 0,
+                Pages = 8 + random.Below(draw++, 20), StepTokens = 2 + random.Below(draw++, 150), MaxRunning = 1 + random.Below(draw++, 20), Speculate = random.Below(draw++, 3) > 0, DraftWhen = round % 3 == 0 ? null : NowAndThen((ulong)round),
                 PrefixCache = random.Below(draw++, 4) > 0, SharedPrefixes = random.Below(draw++, 2) == 0, SwapBytes = random.Below(draw++, 3) == 0 ? 40_000 : 1 << 24,
             };
             EngineStatistics statistics = await Compare(model, model, options, $"round {round}: {options}", requests: 100, seed: 100 + (ulong)round);

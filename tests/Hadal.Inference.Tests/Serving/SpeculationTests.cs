@@ -55,12 +55,12 @@ public sealed class SpeculationTests
         var greedy = new GenerationRequest { Prompt = prompt, MaxNewTokens = 60, Sampling = SamplingParameters.Greedy, IgnoreEndTokens = true };
         Answer expected = await Answer.Read(plain.GenerateAsync(greedy));
         await plain.DisposeAsync();
-        await using var fastEngine = new InferenceEngine(model.Served, model.Transformer, new EngineOptions { Fast = true });
+        await using var fastEngine = new InferenceEngine(model.Served, model.Transformer, new EngineOptions { Fast = true, AlwaysSpeculate = true });
         Answer.Same(expected, await Answer.Read(fastEngine.GenerateAsync(greedy)));
 
         async Task<List<int>> Thirds(bool isFast)
         {
-            await using var engine = new InferenceEngine(model.Served, model.Transformer, new EngineOptions { Fast = isFast, MaxRunning = 64, QueueLength = Texts });
+            await using var engine = new InferenceEngine(model.Served, model.Transformer, new EngineOptions { Fast = isFast, AlwaysSpeculate = true, MaxRunning = 64, QueueLength = Texts });
             Answer[] answers = await Task.WhenAll(Enumerable.Range(0, Texts).Select(n => Answer.Read(engine.GenerateAsync(new GenerationRequest
             {
                 Prompt = prompt, MaxNewTokens = 4, IgnoreEndTokens = true, Sampling = how with { Seed = (ulong)(n + (isFast ? 1_000_000 : 0)) },

@@ -155,7 +155,7 @@ public sealed class WorkerTests
             Assert.Equal(happened, WireForm.Of(WireForm.Of(happened)));
         Assert.Throws<ArgumentException>(() => WireForm.Of(new Server.Workers.Wire.Work { MaxNewTokens = 1, Generated = { 1, 2 } }));
         Assert.Throws<ArgumentException>(() => WireForm.Of(new Server.Workers.Wire.Work { MaxNewTokens = 1, Form = 99 }));
-        var statistics = new EngineStatistics { Queued = 1, Running = 2, Pages = 3, PagesInUse = 4, PagesCached = 5, Finished = 6, Cancelled = 7, Preempted = 8, PromptTokens = 9, CachedTokens = 10, GeneratedTokens = 11, DraftedTokens = 12, AcceptedTokens = 13, ExpertLoad = [[1, 2]], RecentExpertLoad = [[0.5, 1.5]], DecodeStepSeconds = 0.25, PromptTokensPerSecond = 7.5 };
+        var statistics = new EngineStatistics { Queued = 1, Running = 2, Pages = 3, PagesInUse = 4, PagesCached = 5, Finished = 6, Cancelled = 7, Preempted = 8, PromptTokens = 9, CachedTokens = 10, GeneratedTokens = 11, DraftedTokens = 12, AcceptedTokens = 13, ExpertLoad = [[1, 2]], RecentExpertLoad = [[0.5, 1.5]], DecodeStepSeconds = 0.25, PromptTokensPerSecond = 7.5, DraftedSteps = 14, PlainSteps = 15, SpeculationGain = 1.25, PagesOnDisk = 16 };
         EngineStatistics heard = WireForm.Of(WireForm.Of(statistics));
         Assert.Equal(statistics with { ExpertLoad = [], RecentExpertLoad = [] }, heard with { ExpertLoad = [], RecentExpertLoad = [] });
         Assert.Equal(statistics.ExpertLoad[0], heard.ExpertLoad[0]);

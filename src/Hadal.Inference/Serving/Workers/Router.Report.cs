@@ -39,9 +39,10 @@ public sealed partial class Router
                 {
                     Queued = _line.Count, Running = _active, Finished = _finished, Cancelled = _cancelled, PromptTokens = _prompt, CachedTokens = _cached, GeneratedTokens = _generated,
                     DraftedTokens = _drafted, AcceptedTokens = _accepted, Pages = all.Sum(s => s.Pages), PagesInUse = all.Sum(s => s.PagesInUse), PagesCached = all.Sum(s => s.PagesCached),
-                    Preempted = all.Sum(s => s.Preempted), ExpertLoad = Sum(workers, s => s.ExpertLoad), RecentExpertLoad = Sum(workers, s => s.RecentExpertLoad),
+                    Preempted = all.Sum(s => s.Preempted), ExpertLoad = Sum(all, s => s.ExpertLoad), RecentExpertLoad = Sum(all, s => s.RecentExpertLoad),
                     DecodeStepSeconds = workers.Length == 0 ? 0 : workers.Max(s => s.DecodeStepSeconds), PromptTokensPerSecond = all.Sum(s => s.PromptTokensPerSecond),
-                    Goals = report,
+                    DraftedSteps = workers.Sum(s => s.DraftedSteps), PlainSteps = workers.Sum(s => s.PlainSteps), SpeculationGain = workers.Length == 0 ? 0 : workers.Max(s => s.SpeculationGain),
+                    PagesOnDisk = all.Sum(s => s.PagesOnDisk), Goals = report,
                 };
             }
         }

@@ -26,4 +26,17 @@ static class Dump
 
         return 0;
     }
+
+    /// <summary>Names the kernels of the benchmarks, each once, with the digest of its PTX.</summary>
+    public static int Digests()
+    {
+        var named = new HashSet<string>(StringComparer.Ordinal);
+        foreach (KernelCase one in KernelCases.Benchmarks())
+        {
+            Kernel kernel = one.Build();
+            if (named.Add(kernel.Name)) Console.WriteLine($"{kernel.Name} {PtxDigest.Of(kernel)}");
+        }
+
+        return 0;
+    }
 }

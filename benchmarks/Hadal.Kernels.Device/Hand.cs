@@ -8,67 +8,106 @@ using Hadal.Kernels.Measure;
 namespace Hadal.Kernels.Device;
 
 /// <summary>
-/// What the language costs: a hand-written PTX file of the FP8 product beside the kernel of the library, on the same memory and by the same timer, in turns.
-/// The file's entry is <c>fp8_gemm_nt</c>: maps a, b, a_scale, d; pointers b_scale, d, clock; a map that is not read.
+/// What the language costs: the PTX of a prototype that writes it by hand (<c>Golden</c>, one file a shape) beside the kernel of the library, on the same memory, in turns. A third rival is the
+/// library's kernel without the two instructions of dependent launches, which the prototype has not got.
+/// The files' entry is <c>fp8_gemm_nt</c>: maps a, b, a_scale, d; pointers b_scale, d, clock; a map that is not read.
 /// </summary>
 static class Hand
 {
-    public static int Run(string file, string shapeText, string tile, int sharedBytes)
+    const int SharedBytes = 217152;
+    static readonly (int M, int N, int K, string Tile)[] Shapes = [(4096, 7168, 16384, "wg2w2n128s4c2g16late"), (4096, 4096, 7168, "wg2w2n128s4c2g16late"), (4096, 7168, 2048, "wg2w2n128s4c1g16late")];
+    static readonly string[] Rivals = ["library", "library without dependent launch", "by hand"];
+
+    public static int Run(int turns)
     {
-        int[] shape = [.. shapeText.Split('x').Select(t => int.Parse(t, System.Globalization.CultureInfo.InvariantCulture))];
-        (int m, int n, int k) = (shape[0], shape[1], shape[2]);
-        GemmConfig config = GemmConfig.Parse(tile);
         using CudaContext context = CudaContext.Open();
-        using var timer = new GraphTimer(context) { SustainedMilliseconds = 600 };
+        using var timer = new GraphTimer(context) { PauseMilliseconds = 25 };
+        Console.WriteLine($"{context.Info.Name}, CUDA {CudaDriver.Look().VersionText}, {turns} turns; ratio: time of the library over time by hand, turn by turn");
+        int different = 0;
+        foreach ((int m, int n, int k, string tile) in Shapes)
+            if (!Compare(context, timer, m, n, k, GemmConfig.Parse(tile), turns)) different++;
+        return different == 0 ? 0 : 1;
+    }
+
+    static bool Compare(CudaContext context, GraphTimer timer, int m, int n, int k, GemmConfig config, int turns)
+    {
         Kernel ours = Fp8GemmKernel.Build(new GemmShape(n, k), config);
         var map = (TensorMapParameter)ours.Parameters[0];
         Kernel hand = ours with
         {
             Name = "fp8_gemm_nt",
-            SharedBytes = sharedBytes,
+            SharedBytes = SharedBytes,
             Parameters =
             [
                 map, ours.Parameters[1], ours.Parameters[2], new TensorMapParameter("d_map", ElementType.BF16, 64, 16, Swizzle.Bytes128),
                 new PointerParameter("b_scale", ElementType.F32), new PointerParameter("d", ElementType.BF16), new PointerParameter("clock", ElementType.F32), map with { Name = "unused" },
             ],
         };
-        LoadedKernel loaded = context.Load(ours), loadedHand = LoadedKernel.Load(hand, File.ReadAllText(file));
+        string text = Ptx.PtxPrinter.Print(ours), alone = string.Join('\n', text.Split('\n').Where(l => !l.Contains("griddepcontrol", StringComparison.Ordinal)));
+        LoadedKernel[] loaded = [context.Load(ours), LoadedKernel.Load(ours, alone), LoadedKernel.Load(hand, Read($"fp8-hand-{m}x{n}x{k}.ptx"))];
         Fp8Operands operands = Fp8Operands.Make(OperandKind.Normal, m, n, k, 1, 1);
-        var ourLaunches = new List<PreparedLaunch>();
-        var handLaunches = new List<PreparedLaunch>();
         int blocks = Fp8GemmKernel.Blocks((m + config.TileM - 1) / config.TileM, new GemmShape(n, k), config, context.Info.Multiprocessors);
-        var results = new List<(DeviceMemory Ours, DeviceMemory Hand)>();
+        var launches = loaded.Select(_ => new List<PreparedLaunch>()).ToArray();
+        var memory = new List<DeviceMemory>();
+        var results = new DeviceMemory[loaded.Length];
         for (int set = 0; set < 2; set++)
         {
-            DeviceMemory Put<T>(T[] values)
-                where T : unmanaged
-            {
-                DeviceMemory memory = context.Allocate((long)values.Length * Marshal.SizeOf<T>());
-                memory.Upload<T>(values);
-                return memory;
-            }
-
-            DeviceMemory a = Put(operands.A), b = Put(operands.B), aScale = Put(operands.AScale), bScale = Put(operands.BScale), d = context.Allocate(2L * m * n), other = context.Allocate(2L * m * n);
-            results.Add((d, other));
+            DeviceMemory a = Put(operands.A), b = Put(operands.B), aScale = Put(operands.AScale), bScale = Put(operands.BScale);
             var ta = new TensorDescription(a.Address, ElementType.E4M3, m, k, k);
             var tb = new TensorDescription(b.Address, ElementType.E4M3, n, k, k);
             var ts = new TensorDescription(aScale.Address, ElementType.F32, operands.Chunks, m, 4L * operands.ScaleStride);
-            ourLaunches.Add(loaded.Prepare(blocks, [ta, tb, ts, bScale.Address, d.Address, (uint)m]));
-            handLaunches.Add(loadedHand.Prepare(blocks, [ta, tb, ts, new TensorDescription(other.Address, ElementType.BF16, m, n, 2L * n), bScale.Address, other.Address, d.Address, ta]));
+            for (int rival = 0; rival < loaded.Length; rival++)
+            {
+                DeviceMemory d = Keep(context.Allocate(2L * m * n));
+                results[rival] = d;
+                launches[rival].Add(rival < 2
+                    ? loaded[rival].Prepare(blocks, [ta, tb, ts, bScale.Address, d.Address, (uint)m])
+                    : loaded[rival].Prepare(blocks, [ta, tb, ts, new TensorDescription(d.Address, ElementType.BF16, m, n, 2L * n), bScale.Address, d.Address, d.Address, ta]));
+            }
         }
 
-        for (int round = 0; round < 3; round++)
+        double[][] times = timer.MeasureInTurns(launches, turns);
+        double flop = 2.0 * m * n * k / 1e6;
+        for (int rival = 0; rival < loaded.Length; rival++)
         {
-            LaunchTime one = timer.Measure(ourLaunches), two = timer.Measure(handLaunches);
-            double single = timer.MeasureSingle(context, ourLaunches), singleHand = timer.MeasureSingle(context, handLaunches), flop = 2.0 * m * n * k / 1e6;
-            Console.WriteLine($"{shapeText} library {flop / one.Burst:F0} burst {flop / one.Sustained:F0} sustained {flop / single:F0} single | hand {flop / two.Burst:F0} {flop / two.Sustained:F0} {flop / singleHand:F0} TFLOP/s | hand over library, burst {one.Burst / two.Burst:F4}, single {single / singleHand:F4}");
+            double[] own = [.. times.Select(t => t[rival]).Order()], ratio = [.. times.Select(t => t[rival] / t[^1]).Order()];
+            Console.WriteLine(
+                $"{m}x{n}x{k} {Rivals[rival]}: median {Quartile(own, 2):F2} us {flop / Quartile(own, 2):F0} TFLOP/s, ratio {Quartile(ratio, 2):F4} (half of the turns {Quartile(ratio, 1):F4} to {Quartile(ratio, 3):F4}), {loaded[rival].Registers} registers {loaded[rival].LocalBytes} local");
         }
 
-        var mine = new ushort[(long)m * n];
-        var theirs = new ushort[(long)m * n];
-        results[0].Ours.Download<ushort>(mine);
-        results[0].Hand.Download<ushort>(theirs);
-        Console.WriteLine(mine.AsSpan().SequenceEqual(theirs) ? "the same bits" : "other bits");
-        return 0;
+        byte[][] bits = [.. results.Select(r =>
+        {
+            var read = new byte[r.Bytes];
+            r.Download<byte>(read);
+            return read;
+        })];
+        bool same = bits.All(b => b.AsSpan().SequenceEqual(bits[0]));
+        Console.WriteLine($"{m}x{n}x{k} {(same ? "the same bits" : "WRONG: other bits")}");
+        foreach (PreparedLaunch launch in launches.SelectMany(l => l)) launch.Dispose();
+        foreach (DeviceMemory one in memory) one.Dispose();
+        return same;
+
+        DeviceMemory Keep(DeviceMemory one)
+        {
+            memory.Add(one);
+            return one;
+        }
+
+        DeviceMemory Put<T>(T[] values)
+            where T : unmanaged
+        {
+            DeviceMemory one = Keep(context.Allocate((long)values.Length * Marshal.SizeOf<T>()));
+            one.Upload<T>(values);
+            return one;
+        }
+    }
+
+    static double Quartile(double[] ordered, int quarter) => ordered[Math.Min(ordered.Length - 1, ordered.Length * quarter / 4)];
+
+    static string Read(string name)
+    {
+        using Stream stream = typeof(Hand).Assembly.GetManifestResourceStream(name) ?? throw new InvalidOperationException($"The program has no resource {name}.");
+        using var reader = new StreamReader(stream);
+        return reader.ReadToEnd();
     }
 }

@@ -1,7 +1,5 @@
-using System.Diagnostics;
 using System.Globalization;
 using Hadal.Kernels.Driver;
-using Hadal.Kernels.Ir;
 using Hadal.Kernels.Library.Cases;
 using Hadal.Kernels.Library.Gemm;
 using Hadal.Kernels.Measure;
@@ -64,7 +62,7 @@ static class Tuning
 
                 LaunchTime time = runner.Time(one, timer, dependent);
                 string steady = sustained ? $" | sustained {time.Sustained:F2} us {one.Operations / time.Sustained / 1e6:F0}" : "";
-                Console.WriteLine($"{one.Name} | {time.Burst:F2} us {one.Operations / time.Burst / 1e6:F0} TFLOP/s {one.Bytes / time.Burst / 1e6:F2} TB/s{steady} | {kernel.Registers} registers {kernel.LocalBytes} local, {kernel.Compiled.Milliseconds:F0} ms{verdict}");
+                Console.WriteLine($"{one.Name} | {time.Burst:F2} us {one.Operations / time.Burst / 1e6:F0} TFLOP/s {one.Bytes / time.Burst / 1e6:F2} TB/s{steady} | {kernel.Registers} registers {kernel.LocalBytes} local, {kernel.Compiled.Milliseconds:F0} ms{verdict} | ptx {Ptx.PtxDigest.Of(kernel.Kernel)[..12]}");
             }
             catch (CudaException error)
             {
@@ -78,21 +76,6 @@ static class Tuning
         }
 
         return wrong == 0 ? 0 : 1;
-    }
-
-    public static int Cold(string file)
-    {
-        Kernel[] kernels = [.. Read(file).Select(c => c.Build())];
-        var clock = Stopwatch.StartNew();
-        using CudaContext context = CudaContext.Open();
-        double opened = clock.Elapsed.TotalSeconds;
-        Parallel.ForEach(kernels, kernel =>
-        {
-            context.MakeCurrent();
-            context.Load(kernel);
-        });
-        Console.WriteLine($"{kernels.Length} kernels in {clock.Elapsed.TotalSeconds:F2} s, of which {opened:F2} s to open the GPU; compiled kernels in {ModuleCache.Folder}");
-        return 0;
     }
 
     /// <summary>The cases of a file. Those of one line share their operands.</summary>

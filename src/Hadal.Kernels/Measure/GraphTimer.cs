@@ -62,6 +62,41 @@ public sealed class GraphTimer : IDisposable
     }
 
     /// <summary>
+    /// Microseconds of rivals in turns: turn t replays each rival once after a rest, beginning with rival t modulo their number, so that what drifts (clock, heat) meets all alike. One row a turn.
+    /// </summary>
+    public double[][] MeasureInTurns(IReadOnlyList<IReadOnlyList<PreparedLaunch>> rivals, int turns)
+    {
+        ArgumentNullException.ThrowIfNull(rivals);
+        var graphs = new CudaGraph[rivals.Count];
+        var counts = new int[rivals.Count];
+        for (int i = 0; i < graphs.Length; i++)
+        {
+            foreach (PreparedLaunch launch in rivals[i]) launch.Launch(_stream);
+            _stream.Synchronize("Warming up");
+            double one;
+            using (CudaGraph trial = Capture(rivals[i], rivals[i].Count)) one = Replay(trial) / rivals[i].Count;
+            counts[i] = rivals[i].Count * Math.Clamp((int)Math.Ceiling(ReplayMilliseconds / one / rivals[i].Count), 1, 300);
+            graphs[i] = Capture(rivals[i], counts[i]);
+            Replay(graphs[i]);
+        }
+
+        var times = new double[turns][];
+        for (int turn = 0; turn < turns; turn++)
+        {
+            times[turn] = new double[graphs.Length];
+            for (int i = 0; i < graphs.Length; i++)
+            {
+                int rival = (turn + i) % graphs.Length;
+                Thread.Sleep(PauseMilliseconds);
+                times[turn][rival] = Replay(graphs[rival]) / counts[rival] * 1000;
+            }
+        }
+
+        foreach (CudaGraph graph in graphs) graph.Dispose();
+        return times;
+    }
+
+    /// <summary>
     /// Median microseconds of single launches, each after 8 GB of memory were filled: the method of the logs that other libraries publish. Events stand around the
     /// launch, so about 3 µs of launching are counted.
     /// </summary>

@@ -99,10 +99,10 @@ public static class GradientCases
     static KernelCase Dense(GradientData data, Fp8GradientConfig config, int samples) => new GradientProblem(data, config).Case(
         string.Create(CultureInfo.InvariantCulture, $"fp8_gradient {data.Shape.M}x{data.Shape.N}x{data.Tokens[0]} {data.Values} {config}"), samples);
 
-    /// <summary>One product for each group of tokens (multiples of 128).</summary>
-    public static KernelCase Grouped(int m, int n, int[] tokens, Fp8GradientConfig config, ulong seed, int samples = 0, CaseValues values = CaseValues.Normal)
+    /// <summary>One product for each group of tokens (multiples of 128), in operands of as many tokens as the groups have, or of <paramref name="capacity"/>.</summary>
+    public static KernelCase Grouped(int m, int n, int[] tokens, Fp8GradientConfig config, ulong seed, int samples = 0, CaseValues values = CaseValues.Normal, int capacity = 0)
     {
-        var data = new GradientData(new GradientShape(m, n, GradientGrouping.AlongK, tokens.Length), tokens, values, seed);
+        var data = new GradientData(new GradientShape(m, n, GradientGrouping.AlongK, tokens.Length), tokens, values, seed, capacity);
         return new GradientProblem(data, config).Case(string.Create(CultureInfo.InvariantCulture, $"fp8_gradient_grouped {m}x{n}x({string.Join('+', tokens)}) {values} {config}"), samples);
     }
 }
@@ -113,10 +113,10 @@ sealed class GradientData
     readonly Lazy<(byte[] Codes, float[] Scales)> _a, _b;
     readonly Lazy<float[]> _before;
 
-    public GradientData(GradientShape shape, int[] tokens, CaseValues values, ulong seed)
+    public GradientData(GradientShape shape, int[] tokens, CaseValues values, ulong seed, int capacity = 0)
     {
         (Shape, Tokens, Values, Seed) = (shape, tokens, values, seed);
-        K = Math.Max(tokens.Sum(), 16);
+        K = Math.Max(tokens.Sum(), Math.Max(capacity, 16));
         (AStride, BStride) = ((shape.M + 3) / 4 * 4, (shape.N + 15) / 16 * 16);
         _a = new(() => CaseData.Quantize(CaseData.Matrix(shape.M, K, values, seed), shape.M, K, AStride));
         _b = new(() => CaseData.Quantize(CaseData.Matrix(shape.N, K, CaseValues.Normal, seed + 1000), shape.N, K, BStride));

@@ -15,10 +15,17 @@ public static class KernelCases
         .. Ladder.LadderRung.Conformance(),
     ];
 
-    /// <summary>Shapes with tails of many tiles, in several configurations, for a device only. Checked completely.</summary>
-    public static IEnumerable<KernelCase> DeviceConformance() =>
+    /// <summary>What a sanitizer runs: the small cases, and a few tiles of every configuration that is chosen for the model's shapes. Checked completely.</summary>
+    public static IEnumerable<KernelCase> Sanitized() =>
     [
         .. Conformance(),
+        .. ChosenCases.All(),
+    ];
+
+    /// <summary>These, and shapes with tails of many tiles in several configurations, for a device only. Checked completely.</summary>
+    public static IEnumerable<KernelCase> DeviceConformance() =>
+    [
+        .. Sanitized(),
         .. Fp8GemmCases.DeviceConformance(),
     ];
 

@@ -94,6 +94,30 @@ public static class QuantizeCases
         };
     }
 
+    /// <summary>1×128 cast of so many rows of <paramref name="capacity"/>, counted on the device; the others are left alone.</summary>
+    public static KernelCase CountedRows(int rows, int capacity, int columns, ulong seed, int samples = 0)
+    {
+        var problem = new QuantizeProblem(capacity, columns, CaseValues.Normal, seed);
+        int tiles = TileQuantizer.TileCount(columns), stride = (capacity + 3) / 4 * 4;
+        long elements = (long)capacity * columns;
+        return new KernelCase
+        {
+            Name = string.Create(CultureInfo.InvariantCulture, $"{Name("cast_rows", rows, columns, CaseValues.Normal, ScaleKind.Plain)} of {capacity} counted"),
+            Build = () => RowCastKernel.Build(columns, ScaleKind.Plain, RowCount.Device),
+            Blocks = _ => RowCastKernel.Blocks(capacity, columns),
+            Buffers = [CaseBuffer.Of("x", elements, () => problem.Words), new("codes", elements), new("scales", 4L * tiles * stride), CaseBuffer.Of("rows", 1, () => (uint[])[(uint)rows])],
+            Arguments = [At("x"), At("codes"), At("scales"), At("rows"), Word(stride)],
+            Check = read => read("codes").AsSpan(rows * columns).ContainsAnyExcept((byte)0xFF)
+                ? new CaseResult(false, 0, 0, "A row beyond those counted was written.")
+                : TileCheck.Compare(rows * tiles, Math.Min(samples, rows * tiles), seed, read, (tile, output) =>
+                {
+                    (int row, int first) = (tile / tiles, tile % tiles * 128);
+                    output.Quantized(ScaleKind.Plain, problem.Row(row, first, Math.Min(128, columns - first)), i => (long)row * columns + first + i, (long)(tile % tiles) * stride + row);
+                }),
+            Bytes = 3.0 * rows * columns + 4.0 * rows * tiles,
+        };
+    }
+
     /// <summary>128×128 cast of BF16.</summary>
     public static KernelCase Blocks(int rows, int columns, ScaleKind kind, CaseValues values, ulong seed, int samples = 0)
     {

@@ -132,10 +132,11 @@ static class Fp8GemmCases
 
     public static Fp8Problem DenseProblem(int m, int n, int k, OperandKind kind, bool sampled) => new(kind, m, n, k, 1, [new GroupRows(0, m, 0)], sampled);
 
-    public static Fp8Problem ContiguousProblem(int[] offsets, int n, int k, OperandKind kind, bool sampled)
+    /// <summary>Groups of rows between offsets, in buffers of as many rows as the last group ends at, or of <paramref name="capacity"/>.</summary>
+    public static Fp8Problem ContiguousProblem(int[] offsets, int n, int k, OperandKind kind, bool sampled, int? capacity = null)
     {
         int groups = offsets.Length - 1;
-        return new(kind, offsets[^1], n, k, groups, [.. Enumerable.Range(0, groups).Select(g => new GroupRows(offsets[g], offsets[g + 1] - offsets[g], g))], sampled);
+        return new(kind, capacity ?? offsets[^1], n, k, groups, [.. Enumerable.Range(0, groups).Select(g => new GroupRows(offsets[g], offsets[g + 1] - offsets[g], g))], sampled);
     }
 
     public static Fp8Problem MaskedProblem(int[] counts, int capacity, int n, int k, OperandKind kind, bool sampled) =>

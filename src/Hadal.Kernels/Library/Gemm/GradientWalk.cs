@@ -26,15 +26,26 @@ sealed record GradientTokens(U32 Tokens, U64 Offsets)
     public void Check(KernelScope kernel, GradientShape shape)
     {
         if (shape.Grouping == GradientGrouping.Dense) return;
+        int offsets = shape.Groups + 1;
+        if (offsets <= kernel.Threads)
+        {
+            // An offset a thread: nothing of it lives on.
+            Predicate reads = kernel.ThreadIndex < offsets;
+            U32 offset = kernel.Load<U32>(Offsets.At(kernel.ThreadIndex, 4), 0, CacheHint.ReadOnly, reads);
+            kernel.Refuse(reads & (offset & 127).IsNot(0), Rule);
+            return;
+        }
+
         Register<U32> at = kernel.Register("offset", kernel.ThreadIndex);
-        kernel.While(() => at.Value <= shape.Groups, () =>
+        kernel.While(() => at.Value < offsets, () =>
         {
             U32 offset = kernel.Load<U32>(Offsets.At(at.Value, 4), 0, CacheHint.ReadOnly);
-            kernel.Refuse(
-                (offset & 127).IsNot(0), "offsets of groups of tokens are multiples of 128, since 128 tokens share a scale: pad each group with rows of zeros before they are re-tiled");
+            kernel.Refuse((offset & 127).IsNot(0), Rule);
             at.Value = at.Value + kernel.Threads;
         }, uniform: false);
     }
+
+    const string Rule = "offsets of groups of tokens are multiples of 128, since 128 tokens share a scale: pad each group with rows of zeros before they are re-tiled";
 }
 
 /// <summary>
@@ -253,9 +264,15 @@ sealed class GradientWalk
     (U32 First, U32 Count) ChunksOf(U32 group)
     {
         U64 address = _tokens.Offsets.At(group, 4);
-        U32 begin = _scope.Load<U32>(address, 0, CacheHint.ReadOnly) >> 7, end = _scope.Load<U32>(address, 4, CacheHint.ReadOnly) >> 7;
+        U32 begin = Agreed(_scope.Load<U32>(address, 0, CacheHint.ReadOnly)) >> 7, end = Agreed(_scope.Load<U32>(address, 4, CacheHint.ReadOnly)) >> 7;
         return (begin, end - begin);
     }
+
+    /// <summary>
+    /// A loaded word, which all lanes of a multiplying warp have read alike, by way of one lane: what follows from it then lies in uniform registers instead of those that the sums need.
+    /// The copying thread is alone.
+    /// </summary>
+    U32 Agreed(U32 word) => _scope is ConsumerScope ? _scope.Uniform(word) : word;
 }
 
 /// <summary>

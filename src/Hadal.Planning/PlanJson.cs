@@ -8,7 +8,7 @@ namespace Hadal.Planning;
 public static class PlanJson
 {
     /// <summary>Writes the properties of one object.</summary>
-    public static void Write(Utf8JsonWriter json, TrainingPlan plan, PlanComparison? comparison)
+    public static void Write(Utf8JsonWriter json, TrainingPlan plan, PlanComparison? comparison, IReadOnlyList<PlanVariant>? variants = null)
     {
         ArgumentNullException.ThrowIfNull(json);
         ArgumentNullException.ThrowIfNull(plan);
@@ -47,6 +47,8 @@ public static class PlanJson
         json.WriteNumber("total_seconds", plan.Exchange.Total);
         json.WriteNumber("hidden_seconds", plan.Exchange.Hidden);
         json.WriteNumber("exposed_seconds", plan.Exchange.Exposed);
+        json.WriteNumber("pair_share", plan.PairShare);
+        if (PlanVariants.LeastBandwidth(plan) is { } least) json.WriteNumber(PlanVariants.BoundByNetwork(plan) ? "hidden_down_to_network_bandwidth" : "hidden_down_to_node_bandwidth", least);
         json.WriteNumber("rows_between_nodes", plan.Traffic.RowsBetweenNodes);
         json.WriteNumber("rows_inside_nodes", plan.Traffic.RowsInsideNodes);
         json.WriteNumber("naive_rows_between_nodes", plan.Traffic.NaiveRowsBetweenNodes);
@@ -69,6 +71,10 @@ public static class PlanJson
         json.WriteStartArray("assumptions");
         foreach (string assumption in PlanText.Assumptions(plan)) json.WriteStringValue(assumption);
         json.WriteEndArray();
+        json.WriteStartArray("memory_advice");
+        foreach (string advice in MemoryAdvice.Of(plan)) json.WriteStringValue(advice);
+        json.WriteEndArray();
+        if (variants is not null) Write(json, variants);
         if (comparison is null) return;
         json.WriteNumber("layouts_tried", comparison.Tried);
         json.WriteNumber("layouts_refused", comparison.Refused);
@@ -82,6 +88,36 @@ public static class PlanJson
             json.WriteNumber("exposed_seconds", row.ExposedSeconds);
             json.WriteNumber("memory_bytes", row.MemoryBytes);
             json.WriteBoolean("fits", row.Fits);
+            json.WriteEndObject();
+        }
+
+        json.WriteEndArray();
+    }
+
+    static void Write(Utf8JsonWriter json, IReadOnlyList<PlanVariant> variants)
+    {
+        json.WriteStartArray("variants");
+        foreach (PlanVariant variant in variants)
+        {
+            json.WriteStartObject();
+            json.WriteString("what", variant.What);
+            json.WriteString("from", variant.From);
+            json.WriteString("to", variant.To);
+            if (variant.Plan is { } plan)
+            {
+                Layout(json, plan.Layout, plan.Schedule, plan.MicroBatches);
+                json.WriteNumber("step_seconds", plan.StepSeconds);
+                json.WriteNumber("tokens_per_second", plan.TokensPerSecond);
+                json.WriteNumber("idle_seconds", plan.IdleSeconds);
+                json.WriteNumber("exposed_seconds", plan.Exchange.Exposed);
+                json.WriteNumber("memory_bytes", plan.MemoryBytes);
+                json.WriteBoolean("fits", plan.Fits);
+            }
+            else
+            {
+                json.WriteString("refusal", variant.Refusal);
+            }
+
             json.WriteEndObject();
         }
 

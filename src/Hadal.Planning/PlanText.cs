@@ -11,8 +11,8 @@ public static class PlanText
     /// <summary>Rows of a comparison that are shown.</summary>
     public const int ShownRows = 12;
 
-    /// <summary>Writes a plan, and the comparison it comes from.</summary>
-    public static string Write(TrainingPlan plan, PlanComparison? comparison)
+    /// <summary>Writes a plan, the comparison it comes from, and what it depends on.</summary>
+    public static string Write(TrainingPlan plan, PlanComparison? comparison, IReadOnlyList<PlanVariant>? variants = null)
     {
         ArgumentNullException.ThrowIfNull(plan);
         var text = new StringBuilder();
@@ -26,7 +26,9 @@ public static class PlanText
         }
 
         text.Append(CultureInfo.InvariantCulture, $"  a GPU has {Gb(plan.Cluster.MemoryBytes)}, of which {Gb(plan.Cluster.ReservedBytes)} are left for temporaries and buffers: {(plan.Fits ? "it fits" : "it does not fit")}\n");
+        foreach (string advice in MemoryAdvice.Of(plan)) text.Append("  ").Append(advice).Append('\n');
         if (comparison is not null) Compare(text, comparison);
+        if (variants is not null) Vary(text, plan, variants);
         text.Append("\nassumptions\n");
         foreach (string assumption in Assumptions(plan)) text.Append("  - ").Append(assumption).Append('\n');
         return text.ToString();
@@ -77,6 +79,8 @@ public static class PlanText
         yield return ("gradients and weights between copies", $"{Seconds(plan.ReductionSeconds)}{(plan.CountsReduction ? "" : ", not added: the measured step has it in its parts")}");
         if (plan.Exchange.Total > 0)
             yield return ("exchange of rows", $"{Seconds(plan.Exchange.Total)} on the links a step: {Seconds(plan.Exchange.Hidden)} behind arithmetic, {Seconds(plan.Exchange.Exposed)} in the open; {Seconds(plan.Exchange.PerLayer)} for a layer and direction");
+        if (PlanVariants.LeastBandwidth(plan) is { } least)
+            yield return ("exchange in a pair", $"{Percent(plan.PairShare)} of the pair's arithmetic where it is most; it stays hidden down to {Bytes(least)}/s {(PlanVariants.BoundByNetwork(plan) ? "between nodes" : "inside nodes")}");
         yield return ("utilisation", string.Create(CultureInfo.InvariantCulture, $"{100 * plan.Utilisation(causal: true):0.0} % of {plan.Cluster.PeakFlops / 1e12:0.#} TFLOP/s counting visible positions, {100 * plan.Utilisation(causal: false):0.0} % counting all"));
         yield return ("sent by a GPU in a step", Sent(plan.Links));
         if (plan.Traffic.Layout.Nodes > 1)
@@ -165,6 +169,28 @@ public static class PlanText
         }
 
         if (comparison.Rows.Count > ShownRows) text.Append(CultureInfo.InvariantCulture, $"  and {comparison.Rows.Count - ShownRows} more: --json lists all\n");
+    }
+
+    static void Vary(StringBuilder text, TrainingPlan plan, IReadOnlyList<PlanVariant> variants)
+    {
+        text.Append("\nif one thing were different\n");
+        text.Append(CultureInfo.InvariantCulture, $"  {"",-27} {"",24} {"step",9} {"tokens/s",9} {"idle",7} {"exposed",8} {"memory",7}\n");
+        foreach (PlanVariant variant in variants)
+        {
+            text.Append(CultureInfo.InvariantCulture, $"  {variant.What,-27} {variant.To,24}");
+            if (variant.Plan is { } other)
+                text.Append(CultureInfo.InvariantCulture, $" {Seconds(other.StepSeconds),9} {Change(plan, other),9} {Percent(other.IdleSeconds / other.StepSeconds),7} {Seconds(other.Exchange.Exposed),8} {Gb(other.MemoryBytes),7}{(other.Fits ? "" : "  does not fit")}\n");
+            else text.Append("  cannot be run: ").Append(variant.Refusal).Append('\n');
+        }
+    }
+
+    /// <summary>Tokens a second of another plan against one: <c>+1.2 %</c>.</summary>
+    public static string Change(TrainingPlan plan, TrainingPlan other)
+    {
+        ArgumentNullException.ThrowIfNull(plan);
+        ArgumentNullException.ThrowIfNull(other);
+        double change = (other.TokensPerSecond / plan.TokensPerSecond) - 1;
+        return Math.Abs(change) < 5e-4 ? "±0.0 %" : string.Create(CultureInfo.InvariantCulture, $"{100 * change:+0.0;−0.0} %");
     }
 
     static string Gb(double bytes) => (bytes / 1e9).ToString(bytes < 1e9 ? "0.###" : "0.0", CultureInfo.InvariantCulture);

@@ -29,7 +29,7 @@ sealed class StepPrices
         _exchange = [.. stages.Select(stage => Exchanging(stage) * _perLayer)];
 
         // Where the exchange is in the times already, only what it takes more, or less, than there comes on top.
-        double open = _perLayer - (_included ? measured.LayerSeconds(work.Tokens, cluster) : 0);
+        double open = _perLayer - (_included ? measured.LayerSeconds(work.Tokens, costs.MeasuredOn ?? cluster) : 0);
         _open = [.. stages.Select(stage => Exchanging(stage) * open)];
         bool crosses = layout.PipelineCrossesNodes(cluster);
         _message = layout.Pipeline == 1 ? 0 : (MessageBytes(work) / (crosses ? cluster.NetworkBandwidth : cluster.NodeBandwidth)) + (crosses ? cluster.NetworkLatency : cluster.NodeLatency);
@@ -71,6 +71,9 @@ sealed class StepPrices
         };
     }
 
+    /// <summary>The exchange of a pair over what its arithmetic takes, in the stage where that is most: below 1 the pair hides it.</summary>
+    public double PairShare => Enumerable.Range(0, _times.Length).Max(stage => 2 * _exchange[stage] / PairArithmetic(stage, stage));
+
     /// <summary>What the exchange costs a rank, and what pairs hide of it.</summary>
     public ExchangeTime Exchange(PipelineSchedule schedule, int rank)
     {
@@ -98,10 +101,11 @@ sealed class StepPrices
     double Arithmetic(int forward, int backward) => _times[forward].Forward + _times[backward].Backward;
 
     // Where pairs were measured, one of two stages takes as much of its parts as those of both stages do of theirs; else the slower of arithmetic and links counts.
-    double Pair(int forward, int backward)
+    double PairArithmetic(int forward, int backward)
     {
         double alone = Arithmetic(forward, backward);
-        if (_times[forward].Pair is { } one && _times[backward].Pair is { } other) alone *= (one + other) / (Arithmetic(forward, forward) + Arithmetic(backward, backward));
-        return Math.Max(alone, _exchange[forward] + _exchange[backward]);
+        return _times[forward].Pair is { } one && _times[backward].Pair is { } other ? alone * (one + other) / (Arithmetic(forward, forward) + Arithmetic(backward, backward)) : alone;
     }
+
+    double Pair(int forward, int backward) => Math.Max(PairArithmetic(forward, backward), _exchange[forward] + _exchange[backward]);
 }

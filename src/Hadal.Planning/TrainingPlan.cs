@@ -63,6 +63,9 @@ public sealed record TrainingPlan
     /// <summary>True when <see cref="ReductionSeconds"/> are part of the step; a measured step has them in its optimizer or in what the schedule does not explain.</summary>
     public required bool CountsReduction { get; init; }
 
+    /// <summary>The exchange of a pair over its arithmetic, in the stage where that is most.</summary>
+    public required double PairShare { get; init; }
+
     /// <summary>Schedule.</summary>
     public ScheduleKind Schedule => Timed.Schedule.Kind;
 

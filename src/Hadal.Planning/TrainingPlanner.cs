@@ -25,7 +25,7 @@ public static class TrainingPlanner
         PipelineSchedule schedule = PipelineSchedule.Create(kind, layout.Pipeline, work.MicroBatches / layout.Pipelines);
         StageContents[] stages = StageContents.Cut(work.Size, schedule.Placement.Stages);
         RoutingTraffic traffic = known.Traffic(layout.ExpertParallel);
-        var prices = new StepPrices(work, cluster, costs, layout, stages, traffic, costs.IncludesExchange ? known.Traffic(costs.MeasuredExpertParallel) : traffic);
+        var prices = new StepPrices(work, cluster, costs, layout, stages, traffic, costs.IncludesExchange ? known.Traffic(costs.MeasuredExpertParallel, costs.MeasuredOn) : traffic);
         TimedSchedule timed = ScheduleClock.Run(schedule, prices.Average(), (rank, i) => prices.Of(schedule.Placement, rank, schedule.Steps[rank][i]));
         var memory = RankMemory.Of(work, layout, schedule, stages, known.Records);
         int longest = Enumerable.Range(0, schedule.Ranks).MaxBy(timed.Busy);
@@ -36,7 +36,7 @@ public static class TrainingPlanner
             Work = work, Cluster = cluster, Costs = costs, Layout = layout, Stages = stages, Timed = timed, Memory = memory, Traffic = traffic, Exchange = prices.Exchange(schedule, longest), Links = most,
             OptimizerSeconds = memory.Max(rank => costs.Optimizer(rank.Owned, cluster)),
             ReductionSeconds = links.Max(link => (link.Gradients + link.Weights) / (ReducesBetweenNodes(layout, cluster, schedule) ? cluster.NetworkBandwidth : cluster.NodeBandwidth)),
-            CountsReduction = !costs.IncludesExchange,
+            CountsReduction = !costs.IncludesExchange, PairShare = prices.PairShare,
         };
     }
 
@@ -83,14 +83,15 @@ public static class TrainingPlanner
     /// <summary>What several layouts have in common.</summary>
     sealed class Known(TrainingWork work, ClusterDescription cluster)
     {
-        readonly Dictionary<int, RoutingTraffic> _traffic = [];
+        readonly Dictionary<(int ExpertParallel, int GpusPerNode), RoutingTraffic> _traffic = [];
         RecordMemory? _records;
 
         public RecordMemory Records => _records ??= RecordMemory.Of(work.Shape, work.Recipe, work.Tokens);
 
-        public RoutingTraffic Traffic(int expertParallel)
+        public RoutingTraffic Traffic(int expertParallel, ClusterDescription? machines = null)
         {
-            if (!_traffic.TryGetValue(expertParallel, out RoutingTraffic? traffic)) _traffic.Add(expertParallel, traffic = RoutingTraffic.Of(work, new(1, expertParallel, 1), cluster.GpusPerNode));
+            int node = (machines ?? cluster).GpusPerNode;
+            if (!_traffic.TryGetValue((expertParallel, node), out RoutingTraffic? traffic)) _traffic.Add((expertParallel, node), traffic = RoutingTraffic.Of(work, new(1, expertParallel, 1), node));
             return traffic;
         }
     }

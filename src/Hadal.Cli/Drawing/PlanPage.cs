@@ -36,7 +36,8 @@ static class PlanPage
     /// <param name="comparison">The layouts that it was chosen from; null when it was asked for.</param>
     /// <param name="published">The published figures, when the plan is that of the report.</param>
     /// <param name="simulation">The step with uneven loads on every rank, when it was run.</param>
-    public static string Write(TrainingPlan plan, PlanComparison? comparison, PublishedCheck? published, ClusterSimulation? simulation = null)
+    /// <param name="variants">The plan with one thing changed.</param>
+    public static string Write(TrainingPlan plan, PlanComparison? comparison, PublishedCheck? published, ClusterSimulation? simulation = null, IReadOnlyList<PlanVariant>? variants = null)
     {
         var page = new HtmlPage($"{plan.Work.Name} on {plan.Cluster.Name}: a planned training step");
         page.Raw(Style);
@@ -55,11 +56,13 @@ static class PlanPage
 
         page.Heading("Memory of each rank");
         page.Drawing(width => new MemoryDrawing(plan, width).ToSvg());
+        page.Raw("<ul>" + string.Concat(MemoryAdvice.Of(plan).Select(advice => $"<li>{HtmlPage.Escape(advice)}</li>")) + "</ul>");
         Memory(page, plan);
         page.Heading("The schedule");
         page.Paragraph("A row is a rank of one pipeline, time runs to the right in units of one forward; what is not covered is waiting. The picture scrolls sideways.", "note");
         page.Raw("<div class=\"sheet\" tabindex=\"0\" role=\"region\" aria-label=\"schedule\">" + new ScheduleDrawing(plan.Timed, Sheet).ToSvg() + "</div>");
         if (comparison is not null) Layouts(page, plan, comparison);
+        if (variants is not null) Variants(page, plan, variants);
         page.Heading("What this rests on");
         page.Raw("<ul>" + string.Concat(PlanText.Assumptions(plan).Select(assumption => $"<li>{HtmlPage.Escape(assumption)}</li>")) + "</ul>");
         return page.ToString();
@@ -127,6 +130,21 @@ static class PlanPage
             [$"{rank.Rank}", PlanText.StagesOf(plan, rank.Rank), PlanText.Count(rank.Parameters), PlanText.Bytes(rank.Weights), PlanText.Bytes(rank.Gradients),
                 PlanText.Bytes(rank.Optimizer), PlanText.Bytes(rank.Activations), $"{rank.ActivationPeak}", PlanText.Bytes(rank.Total)])
             .Prepend(["rank", "stages", "parameters", "weights", "gradients", "optimizer", "activations", "held", "all"]), 2);
+    }
+
+    static void Variants(HtmlPage page, TrainingPlan plan, IReadOnlyList<PlanVariant> variants)
+    {
+        page.Heading("If one thing were different");
+        var table = new StringBuilder("<div class=\"scroll\"><table><tr><th>what</th><th>instead of</th><th>then</th><th class=\"n\">step</th><th class=\"n\">tokens/s</th><th class=\"n\">waiting</th><th class=\"n\">exchange in the open</th><th class=\"n\">memory</th></tr>\n");
+        foreach (PlanVariant variant in variants)
+        {
+            table.Append(CultureInfo.InvariantCulture, $"<tr{(variant.Plan is { Fits: true } ? "" : " class=\"out\"")}><td>{HtmlPage.Escape(variant.What)}</td><td>{HtmlPage.Escape(variant.From)}</td><td>{HtmlPage.Escape(variant.To)}</td>");
+            if (variant.Plan is { } other)
+                table.Append(CultureInfo.InvariantCulture, $"<td class=\"n\">{PlanText.Seconds(other.StepSeconds)}</td><td class=\"n\">{PlanText.Change(plan, other)}</td><td class=\"n\">{PlanText.Percent(other.IdleSeconds / other.StepSeconds)}</td><td class=\"n\">{PlanText.Seconds(other.Exchange.Exposed)}</td><td class=\"n\">{PlanText.Bytes(other.MemoryBytes)}{(other.Fits ? "" : ", too much")}</td></tr>\n");
+            else table.Append(CultureInfo.InvariantCulture, $"<td colspan=\"5\">cannot be run: {HtmlPage.Escape(variant.Refusal!)}</td></tr>\n");
+        }
+
+        page.Raw(table.Append("</table></div>").ToString());
     }
 
     static void Layouts(HtmlPage page, TrainingPlan plan, PlanComparison comparison)

@@ -89,33 +89,33 @@ sealed class BenchPipelineComparison
 
         if (_measured is null) yield break;
         yield return "";
-        yield return string.Create(CultureInfo.InvariantCulture, $"wall time: medians over {_measured.Alone.Length} rounds, all in turns; idle time of a rank as part of the step");
+        yield return string.Create(CultureInfo.InvariantCulture, $"wall time: medians over {_measured.Alone.Length} rounds, all in turns; ratios are medians of those inside a round; idle time of a rank as part of the step");
         yield return $"{"",-12}{"step",10}{"of one rank",13}{"formula",10}{"on the clock",16}{"measured",16}{"F",10}{"b",10}{"W",10}{"B",10}{"F&B",10}";
         yield return $"{"one rank",-12}{PlanText.Seconds(_measured.AloneSeconds),10}{"1.00 x",13}";
-        yield return $"{"data ranks",-12}{PlanText.Seconds(_measured.DealtSeconds),10}{Times(_measured.DealtSeconds),13}";
+        yield return $"{"data ranks",-12}{PlanText.Seconds(_measured.DealtSeconds),10}{Times(_measured.Dealt),13}";
         foreach (ScheduleRuns runs in _measured.Schedules)
         {
             int ranks = runs.Schedule.Ranks;
             TimedSchedule clock = runs.OnTheClock();
             string simulated = string.Join(" ", Enumerable.Range(0, ranks).Select(rank => Percent(clock.Idle(rank) / clock.Makespan))), found = string.Join(" ", Enumerable.Range(0, ranks).Select(rank => Percent(runs.IdleShare(rank))));
             yield return string.Create(CultureInfo.InvariantCulture,
-                $"{PipelineSchedule.Title(runs.Schedule.Kind),-12}{PlanText.Seconds(runs.Seconds),10}{Times(runs.Seconds),13}{Percent(ScheduleFormulas.Bubble(runs.Schedule.Placement, runs.Costs) / clock.Makespan),10}{simulated,16}{found,16}{Step(runs, StepKind.Forward)}{Step(runs, StepKind.BackwardInput)}{Step(runs, StepKind.BackwardWeights)}{Step(runs, StepKind.Backward)}{Step(runs, StepKind.ForwardBackward)}");
+                $"{PipelineSchedule.Title(runs.Schedule.Kind),-12}{PlanText.Seconds(runs.Seconds),10}{Times(runs.Rounds.Select(round => round.Makespan)),13}{Percent(ScheduleFormulas.Bubble(runs.Schedule.Placement, runs.Costs) / clock.Makespan),10}{simulated,16}{found,16}{Step(runs, StepKind.Forward)}{Step(runs, StepKind.BackwardInput)}{Step(runs, StepKind.BackwardWeights)}{Step(runs, StepKind.Backward)}{Step(runs, StepKind.ForwardBackward)}");
         }
 
         yield return "";
         yield return "planned from the layers timed in the same rounds, and traced";
         yield return $"{"",-12}{"planned",10}{"traced",10}{"difference",12}{"of 1F1B: planned",18}{"traced",9}";
-        double plannedFirst = _plans[ScheduleKind.OneForwardOneBackward].Timed.Makespan, tracedFirst = _measured.Schedules[0].Seconds;
+        double plannedFirst = _plans[ScheduleKind.OneForwardOneBackward].Timed.Makespan;
         foreach (ScheduleRuns runs in _measured.Schedules)
         {
             double planned = _plans[runs.Schedule.Kind].Timed.Makespan;
             yield return string.Create(CultureInfo.InvariantCulture,
-                $"{PipelineSchedule.Title(runs.Schedule.Kind),-12}{PlanText.Seconds(planned),10}{PlanText.Seconds(runs.Seconds),10}{100 * ((runs.Seconds / planned) - 1),10:+0.0;-0.0} %{planned / plannedFirst,18:0.000}{runs.Seconds / tracedFirst,9:0.000}");
+                $"{PipelineSchedule.Title(runs.Schedule.Kind),-12}{PlanText.Seconds(planned),10}{PlanText.Seconds(runs.Seconds),10}{100 * ((runs.Seconds / planned) - 1),10:+0.0;-0.0} %{planned / plannedFirst,18:0.000}{ScheduleRuns.Median(runs.Rounds.Zip(_measured.Schedules[0].Rounds, (one, first) => one.Makespan / first.Makespan)),9:0.000}");
         }
 
         if (_costs!.Sparse?.PairShare is { } share) yield return string.Create(CultureInfo.InvariantCulture, $"F&B of a block with experts, its phases in turns: {share:0.000} of F + b + W");
 
-        string Times(double seconds) => string.Create(CultureInfo.InvariantCulture, $"{_measured!.AloneSeconds / seconds:0.00} x");
+        string Times(IEnumerable<double> seconds) => string.Create(CultureInfo.InvariantCulture, $"{ScheduleRuns.Median(_measured!.Alone.Zip(seconds, (alone, one) => alone / one)):0.00} x");
         static string Percent(double part) => string.Create(CultureInfo.InvariantCulture, $"{100 * part:0.0}%");
         static string Step(ScheduleRuns runs, StepKind kind) => $"{(runs.Of(kind) is > 0 and var seconds ? PlanText.Seconds(seconds) : "–"),10}";
     }

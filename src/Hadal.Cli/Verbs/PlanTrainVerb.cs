@@ -64,21 +64,22 @@ static class PlanTrainVerb
             ScheduleKind[] kinds = [.. Enum.GetValues<ScheduleKind>().Where(kind => line.GetValue(schedule) is not { } one || string.Equals(PipelineSchedule.Name(kind), one, StringComparison.Ordinal))];
             (TrainingPlan plan, PlanComparison? comparison) = Plan(context, work, machines, prices, line.GetValue(layout), kinds);
             ClusterSimulation? simulation = line.GetValue(simulate) ? Simulate(context, plan, line.GetValue(draws), line.GetValue(skew)) : null;
+            IReadOnlyList<PlanVariant> variants = PlanVariants.Of(plan);
             if (line.GetValue(json))
             {
                 context.Terminal.WriteJson(writer =>
                 {
-                    PlanJson.Write(writer, plan, comparison);
+                    PlanJson.Write(writer, plan, comparison, variants);
                     if (simulation is not null) PlanJson.Write(writer, simulation);
                 });
             }
             else
             {
-                context.Terminal.Output.Write(PlanText.Write(plan, comparison));
+                context.Terminal.Output.Write(PlanText.Write(plan, comparison, variants));
                 if (simulation is not null) context.Terminal.Output.Write(PlanText.Write(simulation));
             }
 
-            if (page is not null) File.WriteAllText(page, PlanPage.Write(plan, comparison, published: null, simulation));
+            if (page is not null) File.WriteAllText(page, PlanPage.Write(plan, comparison, published: null, simulation, variants));
             return Done(context, page);
         });
         return verb;

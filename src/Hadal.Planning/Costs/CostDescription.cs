@@ -25,6 +25,9 @@ public abstract record CostDescription
     /// <summary>Ranks that shared the experts where <see cref="IncludesExchange"/> times were taken.</summary>
     public virtual int MeasuredExpertParallel => 1;
 
+    /// <summary>The machines whose links are in <see cref="IncludesExchange"/> times; null: those that are planned for.</summary>
+    public virtual ClusterDescription? MeasuredOn => null;
+
     /// <summary>Sentences a reader must know to judge the times.</summary>
     public abstract IEnumerable<string> Assumptions(TrainingWork work, ClusterDescription cluster);
 

@@ -46,6 +46,9 @@ public sealed record StepTotals : CostDescription
     /// <summary>Seconds in the optimizer.</summary>
     public required double OptimizerSeconds { get; init; }
 
+    /// <summary>The machines on which it was measured, where they are not those that are planned for.</summary>
+    public ClusterDescription? Machines { get; init; }
+
     /// <summary>Seconds of the whole step; 0 when not measured.</summary>
     public double Step { get; init; }
 
@@ -59,6 +62,7 @@ public sealed record StepTotals : CostDescription
     {
         Name = "V3 on 2,048 H800, published", Schedule = ScheduleKind.DualPipe, Ranks = 16, MicroBatches = 120, Layers = 61, Tokens = 4096, ExpertParallel = 64,
         Forward = 1.13, Backward = 1.99, Weights = 0.48, Pairs = 13.95, OptimizerSeconds = 0.29, Step = 19.926, Bubble = 2.06,
+        Machines = ClusterDescription.Published,
     };
 
     /// <inheritdoc/>
@@ -69,6 +73,9 @@ public sealed record StepTotals : CostDescription
 
     /// <inheritdoc/>
     public override int MeasuredExpertParallel => ExpertParallel;
+
+    /// <inheritdoc/>
+    public override ClusterDescription? MeasuredOn => Machines;
 
     /// <inheritdoc/>
     public override StageTimes Of(StageContents stage, int stages, TrainingWork work, ClusterDescription cluster)
@@ -102,7 +109,7 @@ public sealed record StepTotals : CostDescription
     public override IEnumerable<string> Assumptions(TrainingWork work, ClusterDescription cluster)
     {
         yield return string.Create(CultureInfo.InvariantCulture, $"Times of chunks are totals of a measured step ({Name}) divided by the steps of its rank 0; for other cuts they grow with layers of a stage and tokens of a micro-batch. All stages take the same.");
-        yield return $"What exchanging rows cost there, among {ExpertParallel} ranks, is in these times; for another number the difference of the links' times is added to F and b, and a pair takes no less than its exchange.";
+        yield return $"What exchanging rows cost there, among {ExpertParallel} ranks, is in these times; for another number or other links the difference of the links' times is added to F and b, and a pair takes no less than its exchange.";
     }
 
     internal static StepTotals Read(PlanFile file)

@@ -52,7 +52,7 @@ public sealed record ScheduleRuns(PipelineSchedule Schedule, ImmutableArray<Time
         .Where(i => Schedule.Steps[rank][i].Kind == kind).SelectMany(i => Rounds.Select(round => round.Duration(rank, i)))));
 
     /// <summary>The upper middle of some numbers; 0 of none.</summary>
-    internal static double Median(IEnumerable<double> values)
+    public static double Median(IEnumerable<double> values)
     {
         double[] all = [.. values];
         Array.Sort(all);

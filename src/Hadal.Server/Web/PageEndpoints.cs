@@ -1,6 +1,7 @@
 using System.Collections.Frozen;
 using System.Reflection;
 using System.Security.Cryptography;
+using Hadal.Server.Api;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
@@ -20,6 +21,20 @@ static class PageEndpoints
         foreach (string page in Pages) group.MapMethods(page, ["GET", "HEAD"], (HttpContext http) => Send(http, "index.html"));
         group.MapMethods("/assets/{**path}", ["GET", "HEAD"], (HttpContext http, string path) => Send(http, path));
         group.MapMethods("/favicon.ico", ["GET", "HEAD"], (HttpContext http) => Send(http, "icon.svg"));
+    }
+
+    /// <summary>Whether a browser asks for a page at an address where there is none: it gets the app, which says so, instead of its own empty page.</summary>
+    public static bool IsMissing(HttpContext http) => http.GetEndpoint() is null && HttpMethods.IsGet(http.Request.Method) && http.Request.Headers.Accept.ToString().Contains("text/html", StringComparison.Ordinal)
+        && !ApiEndpoint.Owns(http) && !http.Request.Path.StartsWithSegments("/app", StringComparison.Ordinal) && !http.Request.Path.StartsWithSegments("/assets", StringComparison.Ordinal);
+
+    /// <summary>The app, with status 404.</summary>
+    public static Task WriteMissingAsync(HttpContext http)
+    {
+        Asset page = Assets["index.html"];
+        http.Response.StatusCode = StatusCodes.Status404NotFound;
+        http.Response.ContentType = page.ContentType;
+        http.Response.ContentLength = page.Content.Length;
+        return http.Response.Body.WriteAsync(page.Content, http.RequestAborted).AsTask();
     }
 
     static IResult Send(HttpContext http, string path)

@@ -14,7 +14,8 @@ sealed class PageHeaders(RequestDelegate next)
 
     public Task InvokeAsync(HttpContext context)
     {
-        if (context.GetEndpoint()?.Metadata.GetMetadata<ChatEndpoint>() is not null)
+        bool isMissing = PageEndpoints.IsMissing(context);
+        if (isMissing || context.GetEndpoint()?.Metadata.GetMetadata<ChatEndpoint>() is not null)
         {
             IHeaderDictionary headers = context.Response.Headers;
             headers.ContentSecurityPolicy = ContentSecurityPolicy;
@@ -27,7 +28,7 @@ sealed class PageHeaders(RequestDelegate next)
             if (context.Request.Path.StartsWithSegments("/app", StringComparison.Ordinal)) headers.CacheControl = "no-cache, no-store"; // as the tokens of pages want it
         }
 
-        return next(context);
+        return isMissing ? PageEndpoints.WriteMissingAsync(context) : next(context);
     }
 }
 

@@ -37,6 +37,16 @@ public sealed partial class AssetTests
 
         foreach (string path in new[] { "/assets/nothing.js", "/assets/../index.html", "/assets/app", "/c/a/b" })
             Assert.Equal(HttpStatusCode.NotFound, (await client.GetAsync(path, TestContext.Current.CancellationToken)).StatusCode);
+
+        // A browser is sent the app, which says that there is nothing; a program is not.
+        client.DefaultRequestHeaders.Accept.ParseAdd("text/html,*/*;q=0.8");
+        foreach ((string path, bool isPage) in new[] { ("/c/a/b", true), ("/nowhere", true), ("/v1/nowhere", false), ("/app/nowhere", false), ("/assets/nothing.js", false) })
+        {
+            using HttpResponseMessage missing = await client.GetAsync(path, TestContext.Current.CancellationToken);
+            Assert.Equal(HttpStatusCode.NotFound, missing.StatusCode);
+            Assert.Equal(isPage, missing.Content.Headers.ContentType?.MediaType is "text/html");
+            if (isPage) Assert.Equal(PageHeaders.ContentSecurityPolicy, Assert.Single(missing.Headers.GetValues("Content-Security-Policy")));
+        }
     }
 
     [Fact]

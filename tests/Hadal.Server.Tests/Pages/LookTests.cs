@@ -104,10 +104,15 @@ public sealed class LookTests(Chromium chromium) : IClassFixture<Chromium>
         await LookAsync("thinking");
         await me.Button("Stop the answer").ClickAsync();
         await me.AnsweredAsync(3);
-        engine.IsHeld = false;
-        engine.IsFull = true;
+        engine.Place = 3;
+        await me.SayAsync("Is anybody before me?");
+        await Expect(me.Answers.Nth(3)).ToContainTextAsync("Place 3 in line");
+        await LookAsync("queued");
+        await me.Button("Stop the answer").ClickAsync();
+        await me.AnsweredAsync(4);
+        (engine.Place, engine.IsHeld, engine.IsFull) = (null, false, true);
         await me.SayAsync("Is there room?");
-        await Expect(me.Answers.Nth(3)).ToContainTextAsync("The server is full");
+        await Expect(me.Answers.Nth(4)).ToContainTextAsync("The server is full");
         await LookAsync("full");
         engine.IsFull = false;
 

@@ -11,7 +11,7 @@ export class Composer {
     this.send = send;
     this.stop = stop;
     this.longest = longest;
-    this.area = h("textarea", { id: "say", rows: 1, placeholder: "Ask anything", "aria-label": "Message", "aria-describedby": "hint", enterkeyhint: "send", autocomplete: "off" });
+    this.area = h("textarea", { id: "say", rows: 1, placeholder: "Ask anything", "aria-label": "Message", "aria-describedby": "hint", enterkeyhint: matchMedia("(pointer: fine), (min-width: 760px)").matches ? "send" : "enter", autocomplete: "off" });
     this.mode = h("button", { type: "button", class: "toggle", "aria-pressed": "false", title: "Think first, then answer: slower, better at problems with steps", onclick: () => this.setDeepThink(!this.deepThink) },
       icon("think"), "DeepThink (R1)");
     this.count = h("span", { class: "count", role: "status" });

@@ -42,7 +42,12 @@ async function show() {
   const conversation = /^\/c\/([^/]+)$/.exec(path);
   if (path === "/settings") return shell.showPage(new SettingsPage(shell), "Settings");
   if (path === "/operator") return shell.showPage(new OperatorPage(), "Operator");
+  if (path !== "/" && !conversation) return shell.showPage({ element: nowhere() }, "Not found");
   return shell.showChat(conversation ? conversation[1] : null);
+}
+
+function nowhere() {
+  return h("div", { class: "nothing" }, h("h2", null, "Not found"), h("p", null, "There is no page at this address."), h("a", { class: "button primary", href: "/" }, "Begin a new chat"));
 }
 
 // Where a person wanted to go before the door; only a page of this app.

@@ -29,7 +29,7 @@ public sealed class ChunkContext
     public IResidentExperts? Resident { get; init; }
 
     /// <summary>Index in the checkpoint of the block whose forward runs.</summary>
-    public int Layer { get; internal set; }
+    public int Layer { get; set; }
 
     /// <summary>Products raise the maxima that delayed scales are taken from: in training, not in evaluation.</summary>
     public bool RecordsMaxima { get; init; }

@@ -23,13 +23,15 @@ public sealed class ExpertSlots : IResidentExperts, IDisposable
     /// <param name="unit">Nodes, GPUs, slots.</param>
     /// <param name="plans">[layer in the checkpoint]: where its experts lie; null for dense layers.</param>
     /// <param name="gpu">Which GPU of the unit this is.</param>
+    /// <param name="backend">Holds the slots and prepares their products; null for the model's. Ranks that are threads have one each and may share the model.</param>
     /// <exception cref="NotSupportedException">The recipe takes scales from earlier steps, which moving experts would leave behind.</exception>
-    public ExpertSlots(Transformer model, ExpertUnit unit, IReadOnlyList<ReplicaPlan?> plans, int gpu)
+    public ExpertSlots(Transformer model, ExpertUnit unit, IReadOnlyList<ReplicaPlan?> plans, int gpu, IBackend? backend = null)
     {
         unit.Validate();
         if (model.Recipe.HasDelayedScales) throw new NotSupportedException($"The recipe {model.Recipe.Name} takes scales from earlier steps; experts that move need one with current scales.");
-        (Unit, Gpu, _operations) = (unit, gpu, model.Backend.Operations);
-        _memory = new TensorArena(model.Backend);
+        backend ??= model.Backend;
+        (Unit, Gpu, _operations) = (unit, gpu, backend.Operations);
+        _memory = new TensorArena(backend);
         _layers = new Set?[model.Blocks.Count];
         Set? any = null;
         foreach (Block block in model.Blocks)
@@ -73,6 +75,29 @@ public sealed class ExpertSlots : IResidentExperts, IDisposable
     {
         (int layer, bool isDown) = _places[weight];
         return _layers[layer]!.Prepared[isDown ? 1 : 0];
+    }
+
+    /// <summary>Slots whose weights are not, bit for bit, those of the expert that a placement puts there.</summary>
+    /// <param name="model">Has all experts.</param>
+    /// <param name="plans">[layer in the checkpoint]: where experts lie; null for dense layers.</param>
+    public int Wrong(Transformer model, IReadOnlyList<ReplicaPlan?> plans)
+    {
+        int wrong = 0;
+        foreach (Block block in model.Blocks)
+        {
+            if (block.Routed is not { } routed) continue;
+            for (int slot = 0; slot < Unit.SlotsPerGpu; slot++)
+            {
+                int expert = plans[block.Layer]!.SlotExpert[(Gpu * Unit.SlotsPerGpu) + slot];
+                bool same = true;
+                for (int part = 0; part < 2; part++) same &= Raw(routed.ExpertParameters[part].Value.Select(expert)).SequenceEqual(Raw(Present(block.Layer, slot, part)));
+                if (!same) wrong++;
+            }
+        }
+
+        return wrong;
+
+        static unsafe ReadOnlySpan<byte> Raw(Tensor tensor) => new((void*)tensor.Address, checked((int)(tensor.Length * tensor.DType.Size())));
     }
 
     /// <summary>A slot's weights that serve now: both projections, [outputs, inputs] each.</summary>

@@ -22,6 +22,7 @@ public sealed class PlacementLoop : IDisposable
     readonly TensorArena _memory;
     readonly Tensor _signal, _counts, _all, _plans;
     readonly int[] _rows;
+    readonly Action<LayerChange> _adopt;
 
     /// <summary>One for each rank; all make it at the same time.</summary>
     /// <param name="group">The ranks of the unit.</param>
@@ -46,6 +47,11 @@ public sealed class PlacementLoop : IDisposable
         _all = _memory.Allocate(DType.I32, group.Rank == 0 ? unit.Gpus : 1, _layers.Length * unit.Experts);
         _plans = _memory.Allocate(DType.I32, _layers.Length, unit.Slots);
         _rows = [.. Enumerable.Repeat(1, unit.Gpus)];
+        _adopt = change =>
+        {
+            SwitchedLayers++;
+            _keeper?.Adopt(change);
+        };
     }
 
     /// <summary>Whether experts are being moved.</summary>
@@ -53,6 +59,9 @@ public sealed class PlacementLoop : IDisposable
 
     /// <summary>Bytes of weights that this rank sent.</summary>
     public long SentBytes => _mover.SentBytes;
+
+    /// <summary>Layers that took a new placement, every time counted.</summary>
+    public int SwitchedLayers { get; private set; }
 
     /// <summary>What was decided last; on rank 0.</summary>
     public PlacementDecision? Decision { get; private set; }
@@ -63,7 +72,7 @@ public sealed class PlacementLoop : IDisposable
     {
         if (_mover.IsMoving)
         {
-            _mover.Advance(_rounds, change => _keeper?.Adopt(change));
+            _mover.Advance(_rounds, _adopt);
             return;
         }
 

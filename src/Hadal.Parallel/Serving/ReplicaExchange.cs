@@ -6,19 +6,21 @@ using Hadal.Tensors;
 namespace Hadal.Parallel.Serving;
 
 /// <summary>
-/// Dispatch and combine of a server with redundant experts [V3 §3.4]: a token goes straight to the ranks that hold the chosen replicas of its experts, once to each; every expert's row
-/// comes back by itself and the sender adds them along the fixed tree over expert index. So a text has the same bits wherever experts lie and whichever replica answers. Tokens
-/// travel as <see cref="Recipe.ExpertInput"/>, rows in the element type that the recipe rounds them to.
+/// Dispatch and combine of a server with redundant experts [V3 §3.4]: a token goes to the ranks that hold the chosen replicas of its experts, once to each, straight (decoding) or through the
+/// rank of the sender's place on each of their nodes, to which it crosses once (prefilling). Every expert's row comes back the same way by itself and the sender adds them along the fixed tree
+/// over expert index. So a text has the same bits wherever experts lie, whichever replica answers and whichever way rows take. Tokens travel as <see cref="Recipe.ExpertInput"/>, rows in the
+/// element type that the recipe rounds them to.
 /// </summary>
 /// <remarks>
 /// All ranks run the same steps together, each with any number of tokens up to the most. Placements are changed between two steps, on all ranks before the same step: each message carries
 /// the epoch of its layer, and one of another epoch is refused. For serving alone: there is no backward. After the first steps nothing is allocated.
 /// </remarks>
-public sealed unsafe class ReplicaExchange : IExpertExchange, IDisposable
+public sealed unsafe partial class ReplicaExchange : IExpertExchange, IDisposable
 {
-    readonly ProcessGroup _group;
+    readonly ProcessGroup _group, _far;
     readonly ExpertUnit _unit;
-    readonly int _tokens;
+    readonly UnitPath _path;
+    readonly int _tokens, _goalSlots, _ownGoal;
     readonly ReplicaPlan?[] _plans;
     readonly int[] _epochs;
     readonly int[][] _counts;
@@ -32,19 +34,26 @@ public sealed unsafe class ReplicaExchange : IExpertExchange, IDisposable
     /// <param name="unit">Nodes, GPUs, slots.</param>
     /// <param name="plans">[layer in the checkpoint]: where its experts lie; null for dense layers.</param>
     /// <param name="tokens">Most tokens of a rank in a step.</param>
+    /// <param name="path">How rows reach the GPUs of other nodes; the same on all ranks.</param>
     /// <exception cref="ArgumentException">The unit has another number of GPUs than the group has ranks, or a plan is not one of it.</exception>
-    public ReplicaExchange(ProcessGroup group, ExpertUnit unit, IReadOnlyList<ReplicaPlan?> plans, int tokens)
+    public ReplicaExchange(ProcessGroup group, ExpertUnit unit, IReadOnlyList<ReplicaPlan?> plans, int tokens, UnitPath path = UnitPath.Straight)
     {
         unit.Validate();
         ArgumentOutOfRangeException.ThrowIfLessThan(tokens, 1);
         if (group.Size != unit.Gpus) throw new ArgumentException($"The unit has {unit.Gpus} GPUs and the group {group.Size} ranks; expected the same.", nameof(group));
-        (_group, _unit, _tokens) = (group, unit, tokens);
+        if (unit.GpusPerNode > 256) throw new ArgumentException($"A node of {unit.GpusPerNode} GPUs was given; expected at most 256.", nameof(unit));
+        (_group, _unit, _tokens, _path) = (group, unit, tokens, path);
+        (_far, _node) = Groups(group, unit, path);
+        bool through = path == UnitPath.ThroughNodes;
+        (_goalSlots, _ownGoal) = through ? (unit.SlotsPerGpu * unit.GpusPerNode, unit.NodeOf(group.Rank * unit.SlotsPerGpu)) : (unit.SlotsPerGpu, group.Rank);
         _plans = new ReplicaPlan?[plans.Count];
         _epochs = new int[plans.Count];
         _counts = [.. plans.Select(p => p is null ? [] : new int[unit.Experts])];
         for (int layer = 0; layer < _plans.Length; layer++)
             if (plans[layer] is { } plan) _plans[layer] = Checked(plan);
-        (_out, _in) = (MessageBuffer.Several(group.Size), MessageBuffer.Several(group.Size));
+        int goals = ReplicaRoute.Goals(unit, path), places = through ? unit.GpusPerNode : 0;
+        (_out, _in, _nodeOut, _nodeIn) = (MessageBuffer.Several(goals), MessageBuffer.Several(goals), MessageBuffer.Several(places), MessageBuffer.Several(places));
+        _told = GC.AllocateArray<int>(places * unit.Nodes, pinned: true);
         _batch = new Transfer[2 * group.Size];
         _places = new int[unit.SlotsPerGpu];
         _next = new int[unit.SlotsPerGpu];
@@ -53,10 +62,19 @@ public sealed unsafe class ReplicaExchange : IExpertExchange, IDisposable
     /// <summary>Nodes, GPUs, slots.</summary>
     public ExpertUnit Unit => _unit;
 
+    /// <summary>How rows reach the GPUs of other nodes.</summary>
+    public UnitPath Path => _path;
+
+    /// <summary>Bytes of a token's row on its way out, in the last dispatch: its number, the layer's epoch, slots, gate weights, codes and scales.</summary>
+    public int RowBytes { get; private set; }
+
+    /// <summary>Bytes of a result on its way back, in the last combine.</summary>
+    public int ResultBytes { get; private set; }
+
     /// <summary>Pairs of token and expert that this rank computed.</summary>
     public long ComputedPairs { get; private set; }
 
-    /// <summary>Token rows that this rank sent to others.</summary>
+    /// <summary>Token rows that this rank sent to others, those that it handed on included.</summary>
     public long SentRows { get; private set; }
 
     /// <summary>Bytes that this rank sent to others, results included.</summary>
@@ -95,32 +113,36 @@ public sealed unsafe class ReplicaExchange : IExpertExchange, IDisposable
         if (count > _tokens) throw new ArgumentException($"A step of {count} tokens was given; the exchange was made for at most {_tokens}.", nameof(tokens));
         ArenaMark mark = chunk.Scratch.Mark();
         var payload = new RowPayload(chunk, chunk.Recipe.ExpertInput, tokens.Columns);
-        ReplicaRoute route = movement.Handle is ReplicaRoute there && there.Tokens == _tokens && there.TopK == topK ? there : new ReplicaRoute(_unit.Gpus, _tokens, topK);
+        ReplicaRoute route = movement.Handle is ReplicaRoute there && there.Tokens == _tokens && there.TopK == topK ? there : new ReplicaRoute(_unit, _path, _tokens, topK);
         movement.Handle = route;
         int head = (2 * sizeof(int)) + (topK * (sizeof(int) + sizeof(float))), record = head + payload.Bytes;
-        Reserve((long)_tokens * record);
+        RowBytes = record;
+        Reserve(record, topK: 1);
         payload.Encode(tokens);
         Send(route, plan, movement, weights, payload, count, head, record, _epochs[chunk.Layer]);
         CountChoices(movement, _counts[chunk.Layer]);
-        _group.ExchangeCounts(route.SendTokens, route.OwnTokens);
-        for (int peer = 0; peer < _unit.Gpus; peer++)
+        _far.ExchangeCounts(route.SendTokens, route.CameTokens);
+        for (int goal = 0; goal < _out.Length; goal++)
         {
-            if ((uint)route.OwnTokens[peer] > (uint)_tokens) throw new InvalidOperationException($"Rank {peer} announces {route.OwnTokens[peer]} tokens; expected 0 to {_tokens}: the ranks do not run the same unit.");
-            _out[peer].Length = (long)route.SendTokens[peer] * record;
-            _in[peer].Length = (long)route.OwnTokens[peer] * record;
-            if (peer != _group.Rank) SentRows += route.SendTokens[peer];
+            if ((uint)route.CameTokens[goal] > (uint)_tokens) throw new InvalidOperationException($"Rank {_far.WorldRank(goal)} announces {route.CameTokens[goal]} tokens; expected 0 to {_tokens}: the ranks do not run the same unit.");
+            _out[goal].Length = (long)route.SendTokens[goal] * record;
+            _in[goal].Length = (long)route.CameTokens[goal] * record;
+            if (goal != _ownGoal) SentRows += route.SendTokens[goal];
         }
 
-        Move();
+        Move(_far, _ownGoal, _out, _in);
+        if (_path == UnitPath.ThroughNodes) HandOn(route, topK, record);
+        else route.CameTokens.CopyTo(route.OwnTokens, 0);
         for (int source = 0; source < _unit.Gpus; source++)
         {
-            Place(route, movement, source, head, record, _epochs[chunk.Layer], movement.Part(rowWeights, source));
+            byte* records = Records(route, source, record);
+            Place(route, movement, source, records, record, _epochs[chunk.Layer], movement.Part(rowWeights, source));
             payload.Begin(movement.SourceCapacity);
             ReadOnlySpan<int> places = route.Rows(source);
             int pair = 0;
             for (int i = 0; i < route.OwnTokens[source]; i++)
             {
-                byte* from = _in[source].Address + ((long)i * record);
+                byte* from = records + ((long)i * record);
                 for (int k = 0; k < topK && Slots(from, topK)[k] >= 0; k++) payload.Read(from + head, places[pair++], movement.Part(rows, source));
             }
 
@@ -137,28 +159,30 @@ public sealed unsafe class ReplicaExchange : IExpertExchange, IDisposable
         int topK = route.TopK, columns = rows.Columns;
         bool narrow = chunk.Recipe.Forward.Output == Hadal.Tensors.Operations.NumberFormat.BF16;
         RowSums sums = _sums is { } there && there.Columns == columns && there.Most >= topK ? there : _sums = new RowSums(columns, topK);
-        long bytes = RowSums.BytesOf(1, columns, narrow);
-        Reserve((long)_tokens * Math.Min(topK, _unit.SlotsPerGpu) * bytes);
+        int bytes = ResultBytes = (int)RowSums.BytesOf(1, columns, narrow);
+        Reserve(bytes, topK);
         Span<nint> addresses = stackalloc nint[topK];
-        for (int peer = 0; peer < _unit.Gpus; peer++)
+        bool through = _path == UnitPath.ThroughNodes;
+        MessageBuffer[] back = through ? _nodeOut : _out;
+        foreach (MessageBuffer message in back) message.Length = 0;
+        for (int source = 0; source < _unit.Gpus; source++)
         {
-            Tensor part = movement.Part(rows, peer);
-            ReadOnlySpan<int> places = route.Rows(peer)[..route.OwnPairs[peer]];
-            _out[peer].Length = 0;
-            foreach (int place in places)
+            Tensor part = movement.Part(rows, source);
+            MessageBuffer message = back[through ? source % _unit.GpusPerNode : source];
+            foreach (int place in route.Rows(source)[..route.OwnPairs[source]])
             {
                 addresses[0] = (nint)(part.Pointer<float>() + (place * part.RowStride));
                 sums.Clear();
                 sums.Announce(0, 0, 1);
                 sums.Plan(0, long.MaxValue);
                 sums.Add(addresses, narrow: false);
-                sums.Write(0, narrow, _out[peer].Take(bytes));
+                sums.Write(0, narrow, message.Take(bytes));
             }
-
-            _in[peer].Length = route.SendPairs[peer] * bytes;
         }
 
-        Move();
+        if (through) HandBack(route, bytes);
+        for (int goal = 0; goal < _in.Length; goal++) _in[goal].Length = (long)route.SendPairs[goal] * bytes;
+        Move(_far, _ownGoal, _out, _in);
         foreach (MessageBuffer message in _in) message.Length = 0;
         ReadOnlySpan<int> chosen = movement.Experts.AsSpan<int>();
         for (int t = 0; t < movement.Experts[0]; t++)
@@ -168,7 +192,7 @@ public sealed unsafe class ReplicaExchange : IExpertExchange, IDisposable
             for (int k = 0; k < experts.Length; k++)
             {
                 sums.Announce(experts[k], experts[k], 1);
-                addresses[k] = (nint)_in[route.Rank[(t * topK) + k]].Take(bytes);
+                addresses[k] = (nint)_in[route.Goal[(t * topK) + k]].Take(bytes);
             }
 
             Span<float> result = y.Row<float>(t);
@@ -195,13 +219,15 @@ public sealed unsafe class ReplicaExchange : IExpertExchange, IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (MessageBuffer buffer in (MessageBuffer[])[.. _out, .. _in]) buffer.Dispose();
+        foreach (MessageBuffer buffer in (MessageBuffer[])[.. _out, .. _in, .. _nodeOut, .. _nodeIn]) buffer.Dispose();
+        if (_far != _group) _far.Dispose();
+        if (_node is not null && _node != _group) _node.Dispose();
     }
 
-    // Each token once to every rank that holds one of its replicas: its number, the layer's epoch, slots, gate weights, the row.
+    // Each token once to every goal that holds one of its replicas, a rank or a node: its number, the layer's epoch, slots counted inside the goal, gate weights, the row.
     void Send(ReplicaRoute route, ReplicaPlan plan, ExpertRows movement, Tensor weights, RowPayload payload, int count, int head, int record, int epoch)
     {
-        int topK = route.TopK, perGpu = _unit.SlotsPerGpu;
+        int topK = route.TopK;
         ReadOnlySpan<int> chosen = movement.Experts.AsSpan<int>();
         ReadOnlySpan<float> gates = weights.AsSpan<float>();
         Array.Clear(route.SendTokens);
@@ -210,21 +236,21 @@ public sealed unsafe class ReplicaExchange : IExpertExchange, IDisposable
         for (int t = 0; t < count; t++)
         {
             ReadOnlySpan<int> experts = ExchangeRoute.Used(chosen.Slice(t * topK, topK));
-            Span<int> ranks = route.Rank.AsSpan(t * topK, topK);
-            ranks.Fill(-1);
+            Span<int> goals = route.Goal.AsSpan(t * topK, topK);
+            goals.Fill(-1);
             for (int k = 0; k < experts.Length; k++)
             {
                 if ((uint)experts[k] >= (uint)_unit.Experts) throw new ArgumentException($"Expert {experts[k]} was chosen; there are {_unit.Experts}.", nameof(movement));
                 slots[k] = ReplicaChoice.Slot(plan, experts[k], _group.Rank, t);
-                ranks[k] = slots[k] / perGpu;
+                goals[k] = slots[k] / _goalSlots;
             }
 
             for (int k = 0; k < experts.Length; k++)
             {
-                int rank = ranks[k];
-                route.SendPairs[rank]++;
-                if (ranks[..k].Contains(rank)) continue;
-                byte* to = _out[rank].Address + ((long)route.SendTokens[rank]++ * record);
+                int goal = goals[k];
+                route.SendPairs[goal]++;
+                if (goals[..k].Contains(goal)) continue;
+                byte* to = _out[goal].Address + ((long)route.SendTokens[goal]++ * record);
                 *(int*)to = t;
                 *(int*)(to + sizeof(int)) = epoch;
                 Span<int> sent = Slots(to, topK);
@@ -234,8 +260,8 @@ public sealed unsafe class ReplicaExchange : IExpertExchange, IDisposable
                 int at = 0;
                 for (int j = k; j < experts.Length; j++)
                 {
-                    if (ranks[j] != rank) continue;
-                    sent[at] = slots[j] % perGpu;
+                    if (goals[j] != goal) continue;
+                    sent[at] = slots[j] % _goalSlots;
                     sentGates[at++] = gates[(t * topK) + j];
                 }
 
@@ -245,15 +271,14 @@ public sealed unsafe class ReplicaExchange : IExpertExchange, IDisposable
     }
 
     // Offsets by slot, and the row of each pair: ascending tokens inside each slot.
-    void Place(ReplicaRoute route, ExpertRows movement, int source, int head, int record, int epoch, Tensor rowWeights)
+    void Place(ReplicaRoute route, ExpertRows movement, int source, byte* records, int record, int epoch, Tensor rowWeights)
     {
         int topK = route.TopK, perGpu = _unit.SlotsPerGpu, pairs = 0;
-        _ = head;
         Span<int> offsets = movement.OffsetsOf(source).AsSpan<int>(), next = _next;
         next.Clear();
         for (int i = 0; i < route.OwnTokens[source]; i++)
         {
-            byte* from = _in[source].Address + ((long)i * record);
+            byte* from = records + ((long)i * record);
             int theirs = *(int*)(from + sizeof(int));
             if (theirs != epoch) throw new InvalidOperationException($"Rank {source} sends by placement {theirs} and rank {_group.Rank} computes by placement {epoch} of the layer: they did not switch before the same step.");
             foreach (int slot in Slots(from, topK))
@@ -280,7 +305,7 @@ public sealed unsafe class ReplicaExchange : IExpertExchange, IDisposable
         int pair = 0;
         for (int i = 0; i < route.OwnTokens[source]; i++)
         {
-            byte* from = _in[source].Address + ((long)i * record);
+            byte* from = records + ((long)i * record);
             Span<int> slots = Slots(from, topK);
             for (int k = 0; k < topK && slots[k] >= 0; k++)
             {
@@ -307,34 +332,6 @@ public sealed unsafe class ReplicaExchange : IExpertExchange, IDisposable
     static Span<int> Slots(byte* record, int topK) => new(record + (2 * sizeof(int)), topK);
 
     static Span<float> Gates(byte* record, int topK) => new(record + ((2 + topK) * sizeof(int)), topK);
-
-    void Reserve(long bytes)
-    {
-        for (int peer = 0; peer < _unit.Gpus; peer++)
-        {
-            _out[peer].Reserve(bytes);
-            _in[peer].Reserve(bytes);
-        }
-    }
-
-    void Move()
-    {
-        int batch = 0;
-        for (int peer = 0; peer < _unit.Gpus; peer++)
-        {
-            if (peer == _group.Rank)
-            {
-                Buffer.MemoryCopy(_out[peer].Address, _in[peer].Address, _in[peer].Capacity, _out[peer].Length);
-                continue;
-            }
-
-            SentBytes += _out[peer].Length;
-            if (_out[peer].Length > 0) _batch[batch++] = new(IsSend: true, peer, (nint)_out[peer].Address, _out[peer].Length);
-            if (_in[peer].Length > 0) _batch[batch++] = new(IsSend: false, peer, (nint)_in[peer].Address, _in[peer].Length);
-        }
-
-        _group.Exchange(_batch.AsSpan(0, batch));
-    }
 
     ReplicaPlan Checked(ReplicaPlan plan) => plan.SlotExpert.Length == _unit.Slots && plan.ExpertSlots.Length == _unit.Experts && plan.ExpertSlots.All(s => s.Length > 0)
         ? plan

@@ -1,10 +1,7 @@
-using Hadal.Model;
-using Hadal.Numerics;
 using Hadal.Parallel.Experts;
 using Hadal.Parallel.Ranks;
 using Hadal.Parallel.Schedules;
 using Hadal.Tensors;
-using Hadal.Tensors.Cpu;
 using Hadal.Tensors.Operations;
 
 namespace Hadal.Parallel.Virtual;
@@ -36,10 +33,19 @@ public sealed record VirtualStep
     /// <summary>Elements of a token.</summary>
     public int Hidden { get; init; } = 128;
 
-    /// <summary>Dispatches and combines of each rank, in its first forwards.</summary>
+    /// <summary>Forwards of each rank whose tokens are dispatched and combined, the first ones; their backwards send gradients the same ways.</summary>
     public int Dispatches { get; init; } = 1;
 
-    /// <summary>Runs the real lists, the real gate and the real exchange.</summary>
+    /// <summary>How many bytes a byte of the exchange stands for: few small tokens for the layers of a chunk.</summary>
+    public double ExchangeScale { get; init; } = 1;
+
+    /// <summary>How many bytes a byte between stages stands for.</summary>
+    public double StageScale { get; init; } = 1;
+
+    /// <summary>
+    /// Runs the real lists, the real gate and the real exchange, forward and backward. What a step exchanges goes on beside its cost, which measured costs include: a step takes as long as the
+    /// longer of the two.
+    /// </summary>
     /// <param name="patience">Real time that a rank may be silent.</param>
     public VirtualReport Run(TimeSpan? patience = null)
     {
@@ -53,7 +59,7 @@ public sealed record VirtualStep
             clocks[world.Rank] = clock;
             using ProcessGroup pipeline = world.Split(Layout.Stream(world.Rank), world.Rank)!;
             using ProcessGroup expert = world.Split((Layout.PipelineRank(world.Rank) * Layout.Data) + Layout.Group(world.Rank), world.Rank)!;
-            using Router? router = Gate is null ? null : new Router(this, expert, world.Rank);
+            using VirtualRouter? router = Gate is null ? null : new VirtualRouter(this, expert, world.Rank);
             clock.Restart();
             RunList(schedule.Steps[pipeline.Rank], pipeline, clock, router);
             traffic[world.Rank] = router?.Traffic;
@@ -62,17 +68,18 @@ public sealed record VirtualStep
         return new VirtualReport(clocks, [.. traffic.OfType<ExchangeTraffic>()], mostNodes.Max());
     }
 
-    void RunList(IReadOnlyList<ScheduleStep> steps, ProcessGroup pipeline, VirtualClock clock, Router? router)
+    void RunList(IReadOnlyList<ScheduleStep> steps, ProcessGroup pipeline, VirtualClock clock, VirtualRouter? router)
     {
         using var memory = new HostMemory(2 * Math.Max(StageBytes, 1));
         var batch = new List<Transfer>();
-        int forwards = 0;
         for (int at = 0; at < steps.Count; at++)
         {
             if (!steps[at].IsCommunication)
             {
-                clock.Work(Costs.Of(steps[at].Kind));
-                if (router is not null && steps[at].HasForward && forwards++ < Dispatches) router.Go();
+                double since = clock.Now;
+                clock.Scale = ExchangeScale;
+                router?.Run(steps[at]);
+                clock.WorkBeside(since, Costs.Of(steps[at].Kind));
                 continue;
             }
 
@@ -80,75 +87,8 @@ public sealed record VirtualStep
             for (; at < steps.Count && steps[at].IsCommunication; at++)
                 batch.Add(new Transfer(steps[at].Kind == StepKind.Send, steps[at].Peer, memory.Address + (steps[at].Kind == StepKind.Send ? 0 : (nint)StageBytes), StageBytes));
             at--;
+            clock.Scale = StageScale;
             pipeline.Exchange(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(batch));
-        }
-    }
-
-    /// <summary>The gate and the exchange of one rank, on random logits.</summary>
-    sealed class Router : IDisposable
-    {
-        readonly VirtualStep _step;
-        readonly CpuBackend _backend;
-        readonly TensorArena _arena, _scratch;
-        readonly RankExpertExchange _exchange;
-        readonly ChunkContext _chunk;
-        readonly ExpertRows _movement = new();
-        readonly Tensor _logits, _scores, _weights, _x, _rows, _rowWeights, _y;
-        readonly CounterRandom _random;
-        ulong _drawn;
-
-        internal Router(VirtualStep step, ProcessGroup group, int rank)
-        {
-            _step = step;
-            _backend = new CpuBackend(new CpuOptions(1, InstructionSets.Best));
-            (_arena, _scratch) = (new TensorArena(_backend, 1 << 12), new TensorArena(_backend, 1 << 12));
-            GateParameters gate = step.Gate!.Value;
-            _exchange = new RankExpertExchange(group, new ExpertLayout(gate.Experts, step.Layout.Nodes, step.Layout.Expert / step.Layout.Nodes));
-            _chunk = new ChunkContext { Operations = _backend.Operations, Scratch = _scratch, DType = DType.F32, Recipe = Recipe.Fp8, Exchange = _exchange };
-            _movement.Allocate(_arena, gate, step.Tokens, _exchange.PlacementOf(gate.Experts));
-            _logits = _arena.Allocate(DType.F32, step.Tokens, gate.Experts);
-            _scores = _arena.Allocate(DType.F32, step.Tokens, gate.Experts);
-            _weights = _arena.Allocate(DType.F32, step.Tokens, gate.TopK);
-            _x = _arena.Allocate(DType.F32, step.Tokens, step.Hidden);
-            _rows = _arena.Allocate(DType.F32, _movement.Capacity, step.Hidden);
-            _rowWeights = _arena.Allocate(DType.F32, _movement.Capacity);
-            _y = _arena.Allocate(DType.F32, step.Tokens, step.Hidden);
-            _random = new CounterRandom(0, RandomPurpose.Simulation, (uint)rank);
-        }
-
-        internal ExchangeTraffic Traffic => _exchange.Traffic;
-
-        /// <summary>Nodes that one token went to, at most.</summary>
-        internal int MostNodes { get; private set; }
-
-        internal void Go()
-        {
-            _random.FillUniform(_logits.AsSpan<float>(), -4, 4, _drawn);
-            _drawn += (ulong)_logits.Length;
-            _backend.Operations.Routing.Gate(_logits, default, _step.Gate!.Value, _scores, _movement.Experts, _weights);
-            int perNode = _step.Gate.Value.Experts / _step.Layout.Nodes;
-            for (int t = 0; t < _step.Tokens; t++)
-            {
-                int nodes = 0, before = -1;
-                foreach (int expert in _movement.Experts.Row<int>(t))
-                {
-                    if (expert / perNode != before) nodes++;
-                    before = expert / perNode;
-                }
-
-                MostNodes = Math.Max(MostNodes, nodes);
-            }
-
-            _exchange.Dispatch(_chunk, _movement, _x, _weights, _rows, _rowWeights);
-            _exchange.Combine(_chunk, _movement, _rows, _y);
-        }
-
-        public void Dispose()
-        {
-            _exchange.Dispose();
-            _arena.Dispose();
-            _scratch.Dispose();
-            _backend.Dispose();
         }
     }
 }
@@ -164,6 +104,9 @@ public sealed record VirtualReport(IReadOnlyList<VirtualClock> Clocks, IReadOnly
 
     /// <summary>Seconds that the rank which waits longest waits: the bubble.</summary>
     public double Bubble => Clocks.Max(clock => Makespan - clock.Busy);
+
+    /// <summary>Seconds that the busiest port of all ranks was held: no step can be shorter.</summary>
+    public double BusiestPort => Clocks.Max(clock => clock.LongestHeld);
 
     /// <summary>Tokens that were dispatched.</summary>
     public long Tokens => Traffic.Sum(one => one.Tokens);

@@ -22,6 +22,13 @@ public interface IRoutingSource
     /// <param name="stream">Tokens of other streams are other tokens.</param>
     /// <param name="choices">[tokens · topK]: receives experts, ascending for each token.</param>
     void Choose(TimeSpan time, int layer, int stream, Span<int> choices);
+
+    /// <summary>What a gate is given, so that the tokens of a stream choose by this routing.</summary>
+    /// <param name="time">Since the simulation began.</param>
+    /// <param name="layer">Layer of the simulation, from 0.</param>
+    /// <param name="stream">Tokens of other streams are other tokens.</param>
+    /// <param name="logits">[tokens · experts]: receives the gate's logits.</param>
+    void Logits(TimeSpan time, int layer, int stream, Span<float> logits);
 }
 
 /// <summary>
@@ -48,23 +55,12 @@ public sealed class SyntheticRouting(GateParameters gate, double exponent, TimeS
     /// <inheritdoc/>
     public void Choose(TimeSpan time, int layer, int stream, Span<int> choices)
     {
-        double turns = drift is { } period ? time / period : 0;
-        int turn = (int)Math.Floor(turns);
-        float[] popularity = new float[Experts], scores = new float[Experts], groups = new float[gate.Groups];
-        Mix(popularity, layer, turn, 1 - (turns - turn));
-        Mix(popularity, layer, turn + 1, turns - turn);
-        var random = new CounterRandom(seed, RandomPurpose.Simulation, (uint)((layer << 16) ^ stream));
-        ulong index = (ulong)time.Ticks * 65_536;
+        float[] scores = new float[Experts], groups = new float[gate.Groups];
+        var tokens = new Stream(this, time, layer, stream);
         int size = Experts / gate.Groups;
         for (int t = 0; t * TopK < choices.Length; t++)
         {
-            for (int expert = 0; expert < Experts; expert += 2, index++)
-            {
-                uint word = random.UInt32(index);
-                scores[expert] = popularity[expert] + Noise[word & 0xFFFF];
-                if (expert + 1 < Experts) scores[expert + 1] = popularity[expert + 1] + Noise[word >> 16];
-            }
-
+            tokens.Next(scores);
             for (int group = 0; group < groups.Length; group++) groups[group] = TopTwo(scores.AsSpan(group * size, size));
             for (int drop = gate.TopGroups; drop < groups.Length; drop++)
             {
@@ -86,6 +82,46 @@ public sealed class SyntheticRouting(GateParameters gate, double exponent, TimeS
             chosen.Sort();
         }
     }
+
+    /// <inheritdoc/>
+    public void Logits(TimeSpan time, int layer, int stream, Span<float> logits)
+    {
+        var tokens = new Stream(this, time, layer, stream);
+        for (int at = 0; at < logits.Length; at += Experts) tokens.Next(logits.Slice(at, Experts));
+    }
+
+    // Tokens of a stream: popularity, and noise of each token's own.
+    struct Stream
+    {
+        readonly float[] _popularity;
+        readonly CounterRandom _random;
+        ulong _index;
+
+        public Stream(SyntheticRouting routing, TimeSpan time, int layer, int stream)
+        {
+            double turns = routing.Drift is { } period ? time / period : 0;
+            int turn = (int)Math.Floor(turns);
+            _popularity = new float[routing.Experts];
+            routing.Mix(_popularity, layer, turn, 1 - (turns - turn));
+            routing.Mix(_popularity, layer, turn + 1, turns - turn);
+            _random = new CounterRandom(routing.Seed, RandomPurpose.Simulation, (uint)((layer << 16) ^ stream));
+            _index = (ulong)time.Ticks * 65_536;
+        }
+
+        public void Next(Span<float> scores)
+        {
+            for (int expert = 0; expert < scores.Length; expert += 2, _index++)
+            {
+                uint word = _random.UInt32(_index);
+                scores[expert] = _popularity[expert] + Noise[word & 0xFFFF];
+                if (expert + 1 < scores.Length) scores[expert + 1] = _popularity[expert + 1] + Noise[word >> 16];
+            }
+        }
+    }
+
+    TimeSpan? Drift => drift;
+
+    ulong Seed => seed;
 
     // log 1/place^exponent, in an order of its own for every layer and turn.
     void Mix(float[] popularity, int layer, int turn, double weight)
@@ -155,5 +191,15 @@ public sealed class RecordedRouting : IRoutingSource
             int from = (int)((first + t) % tokens) * TopK;
             for (int k = 0; k < TopK; k++) choices[(t * TopK) + k] = kept[from + k];
         }
+    }
+
+    /// <summary>High for the recorded experts and low for all others, so that a gate with the limits of the recorded one chooses the same.</summary>
+    /// <inheritdoc cref="IRoutingSource.Logits"/>
+    public void Logits(TimeSpan time, int layer, int stream, Span<float> logits)
+    {
+        int[] choices = new int[logits.Length / Experts * TopK];
+        Choose(time, layer, stream, choices);
+        logits.Fill(-4);
+        for (int i = 0; i < choices.Length; i++) logits[(i / TopK * Experts) + choices[i]] = 4;
     }
 }

@@ -81,9 +81,15 @@ public sealed class ServingCosts(ServingModel model, ServingHardware hardware, i
         double latency = hardware.NetworkLatency;
         return new(
             Product(before, tokens, path), Core(work, path) / 2 + Product(output, tokens, path) + Product(gate, tokens, path, bytes: 2), Product(model.SharedWeights, tokens, path),
-            Math.Max(2 * model.ExpertBytes * pairs / Rate(hardware.Fp8Flops, path), Math.Min(slotsPerGpu, pairs) * model.ExpertBytes / hardware.MemoryBandwidth),
+            RoutedSeconds(pairs, path),
             Link(tokens, traffic, model.OutBytes) + latency, Link(tokens, traffic, model.BackBytes) + latency);
     }
+
+    /// <summary>Routed experts of a GPU in one layer, for so many pairs of token and expert.</summary>
+    /// <param name="pairs">Of one micro-batch.</param>
+    /// <param name="path">Prefilling's exchange takes multiprocessors from computing, decoding's none.</param>
+    public double RoutedSeconds(double pairs, UnitPath path) =>
+        Math.Max(2 * model.ExpertBytes * pairs / Rate(hardware.Fp8Flops, path), Math.Min(slotsPerGpu, pairs) * model.ExpertBytes / hardware.MemoryBandwidth);
 
     /// <summary>Seconds of a whole step.</summary>
     /// <inheritdoc cref="Parts"/>

@@ -80,11 +80,13 @@ public sealed class MovingExpertsTests
     }
 
     [Theory]
-    [InlineData("fp32")]
-    [InlineData("bf16")]
-    [InlineData("fp8")]
+    [InlineData("fp32", UnitPath.Straight)]
+    [InlineData("bf16", UnitPath.Straight)]
+    [InlineData("fp8", UnitPath.Straight)]
+    [InlineData("bf16", UnitPath.ThroughNodes)]
+    [InlineData("fp8", UnitPath.ThroughNodes)]
     [Implements("V3 §3.4.1", "Prefilling on units of 32 GPUs with redundant experts, rearranged every ten minutes from online statistics")]
-    public void Texts_have_the_same_bits_before_during_and_after_experts_move(string recipeName)
+    public void Texts_have_the_same_bits_before_during_and_after_experts_move(string recipeName, UnitPath path)
     {
         Recipe recipe = Recipe.Find(recipeName);
         var expected = new List<int[]>[Unit.Gpus];
@@ -106,7 +108,7 @@ public sealed class MovingExpertsTests
             using Transformer model = Model(backend, recipe);
             using var slots = new ExpertSlots(model, Unit, Plans(100), group.Rank);
             Forget(model); // what is not in a slot is nowhere
-            using var exchange = new ReplicaExchange(group, Unit, Plans(100), Prompt);
+            using var exchange = new ReplicaExchange(group, Unit, Plans(100), Prompt, path);
             var mover = new PlacementMover(group, slots, exchange, layer => layer + 1);
             using var session = new GenerationSession(model, 40, exchange, slots);
             int switched = 0, moving = 0;

@@ -9,7 +9,7 @@ static class BenchVerb
 {
     public static Verb Create(Context context) =>
         new("bench", "Measures how fast this machine trains, decodes and multiplies.",
-            "hadal bench step --preset nano", "hadal bench decode --preset nano", "hadal bench serve --model models/nano", "hadal bench matrix", "hadal bench layer", "hadal bench ranks", "hadal bench gemm")
+            "hadal bench step --preset nano", "hadal bench decode --preset nano", "hadal bench serve --model models/nano", "hadal bench matrix", "hadal bench layer", "hadal bench ranks", "hadal bench unit", "hadal bench gemm")
         {
             BenchStepVerb.Create(context),
             BenchDecodeVerb.Create(context),
@@ -20,6 +20,7 @@ static class BenchVerb
             BenchLayerVerb.Create(context),
             BenchPipelineVerb.Create(context),
             BenchRanksVerb.Create(context),
+            BenchUnitVerb.Create(context),
             BenchKernelsVerb.Gemm(context),
             BenchKernelsVerb.Quantize(context),
         };

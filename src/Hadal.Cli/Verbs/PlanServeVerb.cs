@@ -122,14 +122,27 @@ static class PlanServeVerb
         MemoryBandwidth = cluster.MemoryBandwidth, Links = new LinkSpeeds(cluster.NodeBandwidth, cluster.NetworkBandwidth), NetworkLatency = cluster.NetworkLatency,
     };
 
-    static RecordedRouting Recorded(string path, TimeSpan window)
+    /// <summary>Reads recorded routing.</summary>
+    internal static RoutingRecord Record(string path)
     {
         if (!File.Exists(path)) throw CommandError.Failed($"There is no file {path}.", "recorded routing", "write it with hadal inspect experts --output");
         try
         {
-            return new RecordedRouting(RoutingRecord.Load(path), window);
+            return RoutingRecord.Load(path);
         }
-        catch (Exception exception) when (exception is InvalidDataException or ArgumentException)
+        catch (InvalidDataException exception)
+        {
+            throw CommandError.Failed(exception.Message);
+        }
+    }
+
+    static RecordedRouting Recorded(string path, TimeSpan window)
+    {
+        try
+        {
+            return new RecordedRouting(Record(path), window);
+        }
+        catch (ArgumentException exception)
         {
             throw CommandError.Failed(exception.Message);
         }

@@ -75,9 +75,10 @@ public sealed record UnitRunStep(TimeSpan Time, double Balance, double LayerSeco
 /// <param name="WrongSlots">Slots whose weights differ in a bit from the expert that the placement puts there, over all ends of steps.</param>
 /// <param name="CheckedSlots">Slots compared.</param>
 /// <param name="NodesPerToken">Nodes that a token went to, at most.</param>
+/// <param name="ExpertBytes">Weights of one of the model's experts.</param>
 public sealed record UnitRunReport(
     UnitRunOptions Options, string Routing, IReadOnlyList<UnitRunStep> Steps, IReadOnlyList<PlacementDecision> Decisions, IReadOnlyList<PortBytes> Ports, IReadOnlyList<PortBytes> Counted,
-    long WrongRows, long CheckedRows, long WrongSlots, long CheckedSlots, int NodesPerToken)
+    long WrongRows, long CheckedRows, long WrongSlots, long CheckedSlots, int NodesPerToken, double ExpertBytes)
 {
     /// <summary>GPUs on one of whose ports the formula counts other bytes than passed.</summary>
     public int WrongPorts => Ports.Zip(Counted).Count(pair => pair.First != pair.Second);
@@ -214,7 +215,7 @@ public static class UnitRun
         }
 
         return new(options, shared.Routing.Description, steps, ranks[0].Decisions, [.. ranks.Select(rank => rank.Exchanged)], counted,
-            ranks.Sum(rank => rank.WrongRows), ranks.Sum(rank => rank.CheckedRows), ranks.Sum(rank => rank.WrongSlots), ranks.Sum(rank => rank.CheckedSlots), most);
+            ranks.Sum(rank => rank.WrongRows), ranks.Sum(rank => rank.CheckedRows), ranks.Sum(rank => rank.WrongSlots), ranks.Sum(rank => rank.CheckedSlots), most, shared.Costs.Model.ExpertBytes);
     }
 
     // The second hop begins when the first has ended. Rows are for each token of a rank; its micro-batch is half of the step's work.

@@ -53,7 +53,7 @@ public sealed record VirtualStep
         PipelineSchedule schedule = PipelineSchedule.Create(Layout.Schedule, Layout.Pipeline, MicroBatches);
         var clocks = new VirtualClock[Cluster.Ranks];
         var traffic = new ExchangeTraffic?[Cluster.Ranks];
-        int[] mostNodes = new int[Cluster.Ranks];
+        int[] mostNodes = new int[Cluster.Ranks], backwards = new int[Cluster.Ranks];
         Cluster.Run((world, clock) =>
         {
             clocks[world.Rank] = clock;
@@ -63,9 +63,9 @@ public sealed record VirtualStep
             clock.Restart();
             RunList(schedule.Steps[pipeline.Rank], pipeline, clock, router);
             traffic[world.Rank] = router?.Traffic;
-            mostNodes[world.Rank] = router?.MostNodes ?? 0;
+            (mostNodes[world.Rank], backwards[world.Rank]) = (router?.MostNodes ?? 0, router?.Backwards ?? 0);
         }, patience);
-        return new VirtualReport(clocks, [.. traffic.OfType<ExchangeTraffic>()], mostNodes.Max());
+        return new VirtualReport(clocks, [.. traffic.OfType<ExchangeTraffic>()], mostNodes.Max(), backwards.Sum());
     }
 
     void RunList(IReadOnlyList<ScheduleStep> steps, ProcessGroup pipeline, VirtualClock clock, VirtualRouter? router)
@@ -97,7 +97,8 @@ public sealed record VirtualStep
 /// <param name="Clocks">Of each rank.</param>
 /// <param name="Traffic">Rows and bytes of each rank's exchange; empty without.</param>
 /// <param name="MostNodes">Nodes that one token went to, at most.</param>
-public sealed record VirtualReport(IReadOnlyList<VirtualClock> Clocks, IReadOnlyList<ExchangeTraffic> Traffic, int MostNodes)
+/// <param name="Backwards">Backwards that sent gradients to experts and back, over all ranks.</param>
+public sealed record VirtualReport(IReadOnlyList<VirtualClock> Clocks, IReadOnlyList<ExchangeTraffic> Traffic, int MostNodes, int Backwards)
 {
     /// <summary>Seconds until the last rank is done.</summary>
     public double Makespan => Clocks.Max(clock => clock.Now);

@@ -111,7 +111,6 @@ public sealed class UnitRunTests
     /// <summary>The decoding unit as it ran in production, 144 ranks.</summary>
     [Fact]
     [Trait("tier", "full")]
-    [Implements("V3 §3.4.2", "Decoding on units where each GPU has few experts, rows going straight to them")]
     public void The_decoding_unit_of_144_gpus_runs()
     {
         GateParameters gate = KnownShapes.V3671B.Gate;

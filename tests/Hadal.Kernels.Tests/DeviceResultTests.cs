@@ -61,6 +61,24 @@ public sealed partial class DeviceResultTests
     }
 
     /// <summary>
+    /// Figures belong to the form of a kernel that was measured (<c>kernels.txt</c>: SHA-256 of its PTX). The page of the family says of every chosen kernel whether it is still that form; after
+    /// a change of a kernel, or a new measurement, write the table anew: <c>HADAL_WRITE_GOLDEN=1</c> and this class.
+    /// </summary>
+    [Fact]
+    public void The_page_says_which_kernels_were_measured_in_an_older_form()
+    {
+        const string Begin = "<!-- measured -->\n", End = "<!-- /measured -->";
+        string page = Path.Combine(GoldenTests.Root(), "docs", "gemm-family.md"), text = File.ReadAllText(page);
+        var measured = Read("kernels.txt").Split('\n').Where(l => l.Length > 0 && !l.StartsWith('#')).Select(l => l.Split(' ')).ToDictionary(w => w[0], w => w[1], StringComparer.Ordinal);
+        string table = "| kernel | figures and checks on an H200 |\n|---|---|\n" + string.Concat(GoldenTests.FamilyKernels().Select(k =>
+            $"| `{k.Name}` | {(!measured.TryGetValue(k.Name, out string? digest) ? "not measured" : string.Equals(digest, Ptx.PtxDigest.Of(k), StringComparison.Ordinal) ? "of this form" : "of an older form: **stale**")} |\n"));
+        int begin = text.IndexOf(Begin, StringComparison.Ordinal) + Begin.Length, end = text.IndexOf(End, StringComparison.Ordinal);
+        Assert.True(begin >= Begin.Length && end > 0, "docs/gemm-family.md has no table of what was measured.");
+        if (GoldenTests.Writes) File.WriteAllText(page, text[..begin] + table + text[end..]);
+        else Assert.Equal(table, text[begin..end]);
+    }
+
+    /// <summary>
     /// A product may be promoted only when it is done. In the cycles of the long product the tensor pipe is busy nine tenths of the time and the pipe that promotes a quarter: both cannot be
     /// unless one warpgroup promotes while the other multiplies. All of promotion costs a twentieth of the time.
     /// </summary>

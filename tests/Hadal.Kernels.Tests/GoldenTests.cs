@@ -72,7 +72,10 @@ public sealed class GoldenTests
     }
 
     /// <summary>The entries of the large kernels.</summary>
-    internal static IEnumerable<string> FamilyNames() => Family().Select(f => f.Build().Name);
+    internal static IEnumerable<string> FamilyNames() => FamilyKernels().Select(k => k.Name);
+
+    /// <summary>The large kernels.</summary>
+    internal static IEnumerable<Kernel> FamilyKernels() => Family().Select(f => f.Build());
 
     internal static string Root()
     {

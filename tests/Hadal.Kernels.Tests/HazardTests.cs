@@ -305,6 +305,36 @@ public sealed class HazardTests
     [InlineData(12, 9, 0)]
     public void No_ordering_operation_of_the_upper_rungs_is_idle(int number, int operations, int firstFillings) => Mutate(number, operations, firstFillings);
 
+    /// <summary>
+    /// Clusters (a barrier of both blocks before the first copy and before the end) and tiles that leave through the copy engine (commit, wait until shared memory was read, wait until all is
+    /// written): without any one of their operations that order others, some order of events has a hazard.
+    /// </summary>
+    [Theory]
+    [InlineData(typeof(ClusterSync), 2)]
+    [InlineData(typeof(BarrierArrive), 1)]
+    public void No_meeting_of_the_clusters_of_a_product_is_idle(Type kind, int least) => MutateFamily("fp8_gemm_100x72x272_UnevenScales_wg1w1n32s2c2g16late", kind, least);
+
+    [Theory]
+    [InlineData(typeof(BulkCommit), 1)]
+    [InlineData(typeof(BulkWait), 2)]
+    [InlineData(typeof(FenceProxyAsync), 1)]
+    public void No_order_of_a_gradients_tensor_stores_is_idle(Type kind, int least) => MutateFamily("fp8_gradient 150x76x400 Normal 1x1x64x32_s2_c1_g16_a0_late_tma", kind, least);
+
+    /// <summary>Takes out every operation of a kind, all of one C# line at a time: a late epilogue records its line several times, and a path of it may not be taken.</summary>
+    static void MutateFamily(string name, Type kind, int least)
+    {
+        KernelCase launch = KernelCases.Conformance().Single(c => string.Equals(c.Name, name, StringComparison.Ordinal));
+        Kernel kernel = launch.Build();
+        Assert.False(Fails(launch, kernel, 1));
+        string[] lines = [.. kernel.AllOperations().Where(o => o.GetType() == kind).Select(o => o.Source.ToString()).Distinct(StringComparer.Ordinal)];
+        Assert.True(lines.Length >= least, $"{kernel.Name} has {kind.Name} on {lines.Length} lines.");
+        foreach (string line in lines)
+        {
+            Kernel mutant = Specimen.Edit(kernel, o => o.GetType() == kind && string.Equals(o.Source.ToString(), line, StringComparison.Ordinal) ? [] : [o]);
+            Assert.True(Seeds.Any(seed => Fails(launch, mutant, seed)), $"{kernel.Name}: nothing is found without {kind.Name} of {line}.");
+        }
+    }
+
     static void Mutate(int number, int operations, int firstFillings)
     {
         LadderRung rung = LadderRung.All[number - 1];

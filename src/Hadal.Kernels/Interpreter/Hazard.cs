@@ -35,6 +35,9 @@ public enum HazardKind
     /// <summary>A block ends while copies or products it started may be unfinished.</summary>
     LeftBehind,
 
+    /// <summary>A barrier or copy that reaches the shared memory of a block of the cluster that has ended.</summary>
+    PeerEnded,
+
     /// <summary>An access outside every allocation.</summary>
     OutOfBounds,
 

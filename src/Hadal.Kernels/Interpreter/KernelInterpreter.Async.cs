@@ -74,12 +74,20 @@ public sealed partial class KernelInterpreter
         for (int lane = 0; lane < WarpState.Lanes; lane++)
         {
             if (!Active(mask, lane, guard)) continue;
-            PhaseBarrier barrier = Barrier(warp, o, (uint)addresses[lane], out _);
+            PhaseBarrier barrier = Barrier(warp, o, (uint)addresses[lane], out BlockState owner);
+            RequireAlive(warp, o, owner);
             if (!barrier.Arrive(warp.Clock))
                 Report(HazardKind.TooManyArrivals, warp, o, $"arrives at {NameOf((uint)addresses[lane])}, which has had its arrivals: {barrier.Describe(o.Source)}");
         }
 
         warp.Tick();
+    }
+
+    /// <summary>The shared memory of a block that has ended is another's: a peer meets it before both end.</summary>
+    void RequireAlive(WarpState warp, Operation operation, BlockState block)
+    {
+        if (block.Warps.TrueForAll(w => w.Finished))
+            Report(HazardKind.PeerEnded, warp, operation, $"block {block.Index} of the cluster, whose shared memory this reaches, has ended; let the cluster meet before it ends");
     }
 
     void Expect(WarpState warp, uint mask, BarrierExpect o)
@@ -166,6 +174,7 @@ public sealed partial class KernelInterpreter
         {
             bool receives = o.MulticastMask == 0 ? block == warp.Block : (o.MulticastMask >> block.Rank & 1) != 0;
             if (!receives) continue;
+            RequireAlive(warp, o, block);
             Check(warp, o, block.Shadow.Write(Begin(warp, block, o, id), warp.Clock, at, map.BoxBytes));
             block.Shared.AsSpan(at, map.BoxBytes).Fill(0xFF);
             PhaseBarrier barrier = block.Barriers[(int)barrierAddress];

@@ -40,6 +40,37 @@ public static class Bf16GemmCases
             yield return Batched(128, m, n, k, GemmChoice.ForBf16Batched(128, m, n, k, 132), Bf16GemmOutput.BF16, 1, samples: 1000);
     }
 
+    /// <summary>
+    /// Why the head is slower than its peer, one suspect after the other: the stores (BF16 out instead of float32), the last turn (16,896 columns are 16 whole turns of 132 blocks, 16,160 are 15.4),
+    /// the tile, the cluster, the order in which tiles are walked, and the stages.
+    /// </summary>
+    public static IEnumerable<KernelCase> Diagnostics()
+    {
+        const int Rows = 4096, Columns = 16160, WholeTurns = 16896, K = 7168;
+        GemmConfig chosen = GemmChoice.ForBf16(Rows, Columns, K, 132);
+        foreach ((int n, Bf16GemmOutput output) in ((int, Bf16GemmOutput)[])[(Columns, Bf16GemmOutput.F32), (Columns, Bf16GemmOutput.BF16), (WholeTurns, Bf16GemmOutput.F32), (WholeTurns, Bf16GemmOutput.BF16)])
+            yield return Head(n, chosen, output);
+        foreach (GemmConfig config in (GemmConfig[])
+            [
+                chosen with { Cluster = 3 - chosen.Cluster }, chosen with { RasterGroup = 4 }, chosen with { RasterGroup = 8 }, chosen with { RasterGroup = 32 }, chosen with { Stages = 3 },
+                .. Rivals().Where(r => r.RasterGroup == chosen.RasterGroup),
+                new GemmConfig { Waves = 1, TileN = 192, Stages = 5, LateEpilogue = false }, new GemmConfig { Waves = 1, TileN = 192, Stages = 5, LateEpilogue = false, Cluster = 2 },
+                new GemmConfig { Warpgroups = 3, Waves = 1, TileN = 128, Stages = 5, LateEpilogue = false },
+            ])
+        {
+            if (!string.Equals(config.Specification, chosen.Specification, StringComparison.Ordinal)) yield return Head(Columns, config, Bf16GemmOutput.F32);
+        }
+
+        KernelCase few = Dense(64, Columns, K, GemmChoice.ForBf16(64, Columns, K, 132), Bf16GemmOutput.BF16, CaseValues.Normal, 1, samples: 500);
+        yield return few with { Name = "head " + few.Name };
+
+        static KernelCase Head(int n, GemmConfig config, Bf16GemmOutput output)
+        {
+            KernelCase one = Dense(Rows, n, K, config, output, CaseValues.Normal, 1, samples: 500);
+            return one with { Name = "head " + one.Name };
+        }
+    }
+
     static IEnumerable<GemmConfig> Rivals()
     {
         var wide = new GemmConfig { Waves = 1, TileN = 256, LateEpilogue = false };

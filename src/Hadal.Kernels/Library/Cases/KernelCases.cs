@@ -34,6 +34,7 @@ public static class KernelCases
     [
         .. Fp8GemmCases.Diagnostics(),
         .. GradientCases.Diagnostics(),
+        .. Bf16GemmCases.Diagnostics(),
         .. QuantizeCases.Rivals(),
     ];
 

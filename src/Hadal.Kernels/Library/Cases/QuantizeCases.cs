@@ -25,6 +25,7 @@ public static class QuantizeCases
             }
 
             yield return Pack(11, 336, values, ++seed);
+            yield return Pack(11, 352, values, seed, wide: true);
             yield return Unpack(11, 336, values, ++seed);
         }
 
@@ -61,9 +62,10 @@ public static class QuantizeCases
         }
     }
 
-    /// <summary>The schedules of the re-tiling kernel, on the larger shape.</summary>
+    /// <summary>The schedules of the re-tiling kernel, on the larger shape, and both ways to store packed rows.</summary>
     public static IEnumerable<KernelCase> Rivals()
     {
+        foreach (bool wide in (bool[])[false, true]) yield return Pack(16384, 16384, CaseValues.Normal, 1, 4000, wide);
         foreach (ElementType source in (ElementType[])[ElementType.E4M3, ElementType.BF16])
         {
             foreach (RetileSchedule schedule in (RetileSchedule[])[new(8, 2), new(8, 3), new(8, 0, false), new(16, 2), new(16, 0, false)])
@@ -178,15 +180,15 @@ public static class QuantizeCases
     }
 
     /// <summary>Packing to E5M6.</summary>
-    public static KernelCase Pack(int rows, int columns, CaseValues values, ulong seed, int samples = 0)
+    public static KernelCase Pack(int rows, int columns, CaseValues values, ulong seed, int samples = 0, bool wide = false)
     {
         var problem = new QuantizeProblem(rows, columns, values, seed);
         int tiles = TileQuantizer.TileCount(columns), rowBytes = TileQuantizer.E5M6RowLength(columns);
         long elements = (long)rows * columns;
         return new KernelCase
         {
-            Name = Name("e5m6_pack", rows, columns, values, ScaleKind.PowerOfTwo),
-            Build = () => E5M6Kernels.BuildPack(columns),
+            Name = Name("e5m6_pack", rows, columns, values, ScaleKind.PowerOfTwo) + (wide ? " wide" : ""),
+            Build = () => E5M6Kernels.BuildPack(columns, wide: wide),
             Blocks = _ => E5M6Kernels.Blocks(rows, columns),
             Buffers = [CaseBuffer.Of("x", elements, () => problem.Words), new("codes", (long)rows * rowBytes), new("scales", 4L * rows * tiles)],
             Arguments = [At("x"), At("codes"), At("scales"), Word(rows)],

@@ -17,7 +17,10 @@ public static class E5M6Kernels
     const int RowsOfBlock = 8, ColumnsOfLoad = 256;
 
     /// <summary>Packs; for so many columns (a multiple of 16).</summary>
-    public static Kernel BuildPack(int columns, RowCount count = RowCount.Argument) => Build(columns, count, "pack", (kernel, place) =>
+    /// <param name="columns">Columns.</param>
+    /// <param name="count">Where the number of rows is.</param>
+    /// <param name="wide">A rival of the chosen form, with the same bits, for multiples of 32 columns: four lanes leave their 48 bytes as three pieces of 16, where each otherwise stores three words 12 bytes apart.</param>
+    public static Kernel BuildPack(int columns, RowCount count = RowCount.Argument, bool wide = false) => Build(columns, count, wide ? "pack_wide" : "pack", (kernel, place) =>
     {
         U32[] words = kernel.LoadVector<U32>(4, place.X, 0, CacheHint.ReadOnly);
         if (columns % 128 != 0) QuantizeShape.ZeroUnless(kernel, place.Inside, words);
@@ -32,7 +35,8 @@ public static class E5M6Kernels
             (codes[2] >> 8) | (codes[3] << 4) | (codes[4] << 16) | (codes[5] << 28),
             (codes[5] >> 4) | (codes[6] << 8) | (codes[7] << 20),
         ];
-        for (int i = 0; i < 3; i++) kernel.Store(place.Packed, packed[i], 4 * i, where: place.Inside);
+        if (wide) StoreWide(kernel, place, packed);
+        else for (int i = 0; i < 3; i++) kernel.Store(place.Packed, packed[i], 4 * i, where: place.Inside);
         Predicate first = (kernel.Lane & 15).Is(0);
         kernel.Store(place.Scale, divider.Scale, where: place.Inside is { } inside ? first & inside : first);
     });
@@ -52,14 +56,30 @@ public static class E5M6Kernels
         kernel.Store<U32>(place.X, words, where: place.Inside);
     });
 
+    /// <summary>Lane q of four (q below 3) stores words 4q … 4q + 3 of their twelve: its own from q on, then its neighbour's.</summary>
+    static void StoreWide(KernelScope kernel, Place place, U32[] packed)
+    {
+        U32[] next = [.. packed.Select(w => kernel.ShuffleButterfly(w, 1))], over = [.. packed.Select(w => kernel.ShuffleButterfly(w, 3))];
+        U32 quarter = kernel.Lane & 3;
+        Predicate first = quarter.Is(0), second = quarter.Is(1);
+
+        // The neighbour of lanes 0 and 2 differs from them in bit 0, that of lane 1 in both bits.
+        U32[] words = [.. packed, .. Enumerable.Range(0, 3).Select(i => second.Select(over[i], next[i]))], piece = new U32[4];
+        for (int i = 0; i < 4; i++) piece[i] = first.Select(words[i], i < 3 ? second.Select(words[i + 1], words[i + 2]) : second.Select(words[4], words[5]));
+        Predicate stores = quarter < 3;
+        if (place.Inside is { } inside) stores &= inside;
+        kernel.Store<U32>(place.FourLanes() + (quarter << 4).Wide(), piece, where: stores);
+    }
+
     /// <summary>Blocks to launch.</summary>
     public static int Blocks(int rows, int columns) => QuantizeShape.CheckBlocks((long)((rows + RowsOfBlock - 1) / RowsOfBlock) * Groups(columns));
 
-    sealed record Place(U64 X, U64 Packed, U64 Scale, Predicate? Inside);
+    sealed record Place(U64 X, U64 Packed, U64 Scale, Predicate? Inside, Func<U64> FourLanes);
 
     static Kernel Build(int columns, RowCount count, string what, Action<KernelScope, Place> piece)
     {
         QuantizeShape.CheckColumns(columns);
+        if (what is "pack_wide" && columns % 32 != 0) throw new ArgumentException($"{columns} columns: four lanes that store together need a multiple of 32.", nameof(columns));
         return KernelBuilder.Define($"sm90_e5m6_{what}_1x128_c{columns}{QuantizeShape.Suffix(count)}", 32 * RowsOfBlock, kernel =>
         {
             U64 x = kernel.Pointer("x", ElementType.BF16), packed = kernel.Pointer("packed", ElementType.E4M3), scales = kernel.Pointer("scales", ElementType.F32);
@@ -83,7 +103,8 @@ public static class E5M6Kernels
                         x + row.MultiplyWide(2 * columns) + column.MultiplyWide(2),
                         packed + row.MultiplyWide(columns / 2 * 3) + (column >> 3).MultiplyWide(12),
                         scales + row.MultiplyWide(4 * tiles) + (column >> 7).MultiplyWide(4),
-                        inside));
+                        inside,
+                        () => packed + row.MultiplyWide(columns / 2 * 3) + (column >> 5).MultiplyWide(48)));
                 }
             }, uniform: true);
         });

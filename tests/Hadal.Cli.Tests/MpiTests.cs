@@ -1,7 +1,4 @@
 using System.Diagnostics;
-using System.Globalization;
-using System.Text;
-using Hadal.Formats;
 
 namespace Hadal.Cli.Tests;
 
@@ -18,21 +15,6 @@ public sealed class MpiTests
         }
         """;
 
-    static Setting Home(Scratch scratch) => new()
-    {
-        Environment = new Dictionary<string, string>(StringComparer.Ordinal) { ["HADAL_HOME"] = scratch["home"], ["OMPI_ALLOW_RUN_AS_ROOT"] = "1", ["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1", ["OMPI_MCA_btl_vader_single_copy_mechanism"] = "none" },
-    };
-
-    static Setting Launcher(Scratch scratch) => Home(scratch) with { Program = "mpirun" };
-
-    static string[] Launch(int ranks, params string[] arguments) => ["--oversubscribe", "--bind-to", "none", "-n", ranks.ToString(CultureInfo.InvariantCulture), HadalProcess.Executable, .. arguments];
-
-    static string[] State(string folder, int step)
-    {
-        using SafetensorsFile state = SafetensorsFile.Open(Path.Combine(folder, $"checkpoints/step-{step:D8}/training-state.safetensors"));
-        return [.. state.Entries.Select(entry => $"{entry} {Checksum64.Compute(state.Read(entry)):x16}"), $"{Checksum64.Compute(File.ReadAllBytes(Path.Combine(folder, "model.safetensors"))):x16}"];
-    }
-
     [Theory]
     [InlineData("4", "1f1b", "fp32")]
     [InlineData("2x2x1", "dualpipe", "fp8")]
@@ -40,11 +22,11 @@ public sealed class MpiTests
     {
         using var scratch = new Scratch();
         File.WriteAllText(scratch["run.json"], Run(20));
-        Outcome one = HadalProcess.Run(Home(scratch), "train", scratch["run.json"], "--recipe", recipe, "--output", scratch["one"]);
+        Outcome one = HadalProcess.Run(RankProcesses.Home(scratch), "train", scratch["run.json"], "--recipe", recipe, "--output", scratch["one"]);
         Assert.True(one.Code == 0, one.ToString());
-        Outcome four = HadalProcess.Run(Launcher(scratch), Launch(4, "train", scratch["run.json"], "--recipe", recipe, "--output", scratch["four"], "--ranks", layout, "--schedule", schedule, "--transport", "mpi"));
+        Outcome four = HadalProcess.Run(RankProcesses.Launcher(scratch), RankProcesses.Launch(4, "train", scratch["run.json"], "--recipe", recipe, "--output", scratch["four"], "--ranks", layout, "--schedule", schedule, "--transport", "mpi"));
         Assert.True(four.Code == 0, four.ToString());
-        Assert.Equal(State(scratch["one"], 20), State(scratch["four"], 20));
+        Assert.Equal(RankProcesses.State(scratch["one"], 20), RankProcesses.State(scratch["four"], 20));
         Assert.Equal(1, four.Output.Split("trained 20 steps").Length - 1); // only the first rank speaks
     }
 
@@ -52,7 +34,7 @@ public sealed class MpiTests
     public void Every_byte_arrives()
     {
         using var scratch = new Scratch();
-        Outcome outcome = HadalProcess.Run(Launcher(scratch), Launch(3, "bench", "ranks", "--transport", "mpi", "--ranks", "3", "--to", "300KB", "--repeats", "3"));
+        Outcome outcome = HadalProcess.Run(RankProcesses.Launcher(scratch), RankProcesses.Launch(3, "bench", "ranks", "--transport", "mpi", "--ranks", "3", "--to", "300KB", "--repeats", "3"));
         Assert.True(outcome.Code == 0, outcome.ToString());
         Assert.Contains("all-to-all, uneven", outcome.Output, StringComparison.Ordinal);
         Assert.DoesNotContain("WRONG", outcome.Output, StringComparison.Ordinal);
@@ -63,86 +45,36 @@ public sealed class MpiTests
     {
         using var scratch = new Scratch();
         File.WriteAllText(scratch["run.json"], Run(4));
-        Outcome outcome = HadalProcess.Run(Launcher(scratch), Launch(2, "train", scratch["run.json"], "--ranks", "3", "--transport", "mpi"));
+        Outcome outcome = HadalProcess.Run(RankProcesses.Launcher(scratch), RankProcesses.Launch(2, "train", scratch["run.json"], "--ranks", "3", "--transport", "mpi"));
         Assert.NotEqual(0, outcome.Code);
         Assert.Contains("mpirun -n 3 hadal", outcome.Error, StringComparison.Ordinal);
     }
 
-    [Fact]
-    public void A_killed_process_is_named_by_the_others_and_none_is_left()
+    [Theory]
+    [InlineData(0)]
+    [InlineData(2)]
+    public void A_killed_process_is_named_none_is_left_and_the_same_command_ends_with_the_same_bits(int victim)
     {
+        const int Steps = 120;
         using var scratch = new Scratch();
-        File.WriteAllText(scratch["run.json"], Run(100_000));
-        using Process launcher = HadalProcess.Start(Launcher(scratch), Launch(4, "train", scratch["run.json"], "--ranks", "2x1x2", "--schedule", "dualpipe", "--transport", "mpi"));
-        launcher.StandardInput.Close();
-        var error = new StringBuilder();
-        Task<string> output = launcher.StandardOutput.ReadToEndAsync();
-        Task reading = Task.Run(() =>
+        File.WriteAllText(scratch["run.json"], Run(Steps));
+        Outcome one = HadalProcess.Run(RankProcesses.Home(scratch), "train", scratch["run.json"], "--output", scratch["one"]);
+        Assert.True(one.Code == 0, one.ToString());
+        string[] line = ["train", scratch["run.json"], "--output", scratch["four"], "--ranks", "2x1x2", "--schedule", "dualpipe", "--transport", "mpi"];
+        using (var ranks = new LaunchedRanks(scratch, 4, line))
         {
-            while (launcher.StandardError.ReadLine() is { } line)
-                lock (error) error.AppendLine(line);
-        });
-        string Error()
-        {
-            lock (error) return error.ToString();
+            int[] processes = ranks.Processes(4);
+            RankProcesses.Until(() => Directory.Exists(scratch["four/checkpoints/step-00000008"]) || ranks.HasExited, TimeSpan.FromSeconds(120), () => ranks.Text);
+            using (Process process = Process.GetProcessById(processes[victim])) process.Kill();
+            ranks.Wait(TimeSpan.FromSeconds(60));
+            Assert.NotEqual(0, ranks.Code);
+            Assert.Contains($"Rank {victim} was lost: its process ended", ranks.Text, StringComparison.Ordinal);
+            RankProcesses.Until(() => processes.All(id => !Directory.Exists($"/proc/{id}")), TimeSpan.FromSeconds(20), () => ranks.Text);
         }
 
-        try
-        {
-            Until(() => Directory.Exists(scratch["model/checkpoints/step-00000004"]), TimeSpan.FromSeconds(120), Error);
-            int victim = Ranks(launcher.Id).Single(rank => rank.Rank == 2).Process;
-            int[] all = [.. Ranks(launcher.Id).Select(rank => rank.Process)];
-            Assert.Equal(4, all.Length);
-            using (Process process = Process.GetProcessById(victim)) process.Kill();
-            Assert.True(launcher.WaitForExit(TimeSpan.FromSeconds(60)), Error());
-            Assert.True(((IAsyncResult)reading).AsyncWaitHandle.WaitOne(TimeSpan.FromSeconds(10)), "The error stream did not end.");
-            Assert.NotEqual(0, launcher.ExitCode);
-            Assert.Contains("Rank 2 was lost: its process ended", Error(), StringComparison.Ordinal);
-            Until(() => all.All(id => !Directory.Exists($"/proc/{id}")), TimeSpan.FromSeconds(20), Error);
-        }
-        finally
-        {
-            if (!launcher.HasExited) launcher.Kill(entireProcessTree: true);
-        }
-
-        // The last checkpoint is whole: one process goes on from it.
-        File.WriteAllText(scratch["run.json"], Run(100_000));
-        Outcome resumed = HadalProcess.RunAndSignal(Home(scratch), "INT", line => line.Contains("step", StringComparison.Ordinal), "train", scratch["run.json"]);
-        Assert.True(resumed.Code == 130, resumed.ToString());
-        Assert.DoesNotContain("damaged", resumed.Error, StringComparison.Ordinal);
-    }
-
-    // Processes below mpirun, with their ranks.
-    static List<(int Process, int Rank)> Ranks(int launcher)
-    {
-        var found = new List<(int, int)>();
-        foreach (Process process in Process.GetProcessesByName("hadal"))
-        {
-            using (process)
-            {
-                try
-                {
-                    string[] status = File.ReadAllLines($"/proc/{process.Id}/status");
-                    if (!status.Any(line => line.Equals($"PPid:\t{launcher}", StringComparison.Ordinal))) continue;
-                    string? rank = File.ReadAllText($"/proc/{process.Id}/environ").Split('\0').FirstOrDefault(entry => entry.StartsWith("OMPI_COMM_WORLD_RANK=", StringComparison.Ordinal));
-                    if (rank is not null) found.Add((process.Id, int.Parse(rank.Split('=')[1], CultureInfo.InvariantCulture)));
-                }
-                catch (IOException)
-                {
-                    // It has ended.
-                }
-            }
-        }
-
-        return found;
-    }
-
-    static void Until(Func<bool> happened, TimeSpan limit, Func<string> say)
-    {
-        for (var watch = Stopwatch.StartNew(); !happened();)
-        {
-            Assert.True(watch.Elapsed < limit, $"It did not happen within {limit}.\n{say()}");
-            Thread.Sleep(50);
-        }
+        Assert.False(Directory.Exists(scratch[$"four/checkpoints/step-{Steps:D8}"]), "The run had ended before its rank was killed.");
+        Outcome again = HadalProcess.Run(RankProcesses.Launcher(scratch), RankProcesses.Launch(4, line));
+        Assert.True(again.Code == 0, again.ToString());
+        Assert.Equal(RankProcesses.State(scratch["one"], Steps), RankProcesses.State(scratch["four"], Steps));
     }
 }

@@ -9,11 +9,12 @@ namespace Hadal.Parallel.Ranks;
 
 /// <summary>
 /// Notices the loss of a process at once: each holds a connection to rank 0, and the operating system closes it when the process dies. Rank 0 tells the others the name. A rank
-/// that ends in order says so first. A machine that loses power or network closes nothing, and is not noticed here.
+/// that ends in order says so first. A machine that loses power or network closes nothing; its connection is probed, and given up after some seconds without an answer.
 /// </summary>
 sealed class RankWatch(int rank, int size) : IDisposable
 {
     const int WordBytes = 16, MostText = 4096, Left = -2;
+    const int ProbeAfterSeconds = 3, ProbeEverySeconds = 1, Probes = 4;
     static readonly TimeSpan JoinPatience = TimeSpan.FromSeconds(30);
     readonly Socket?[] _members = new Socket?[size];
     readonly bool[] _left = new bool[size];
@@ -71,6 +72,7 @@ sealed class RankWatch(int rank, int size) : IDisposable
                 Convert.FromHexString(words[1]).CopyTo(hello, 0);
                 BinaryPrimitives.WriteInt32LittleEndian(hello.AsSpan(WordBytes), rank);
                 socket.Send(hello);
+                Probe(socket);
                 _server = socket;
                 Start(() => Listen(socket, 0), "rank watch");
                 return;
@@ -153,6 +155,7 @@ sealed class RankWatch(int rank, int size) : IDisposable
                     }
 
                     socket.ReceiveTimeout = 0;
+                    Probe(socket);
                     _members[who] = socket;
                 }
 
@@ -194,6 +197,15 @@ sealed class RankWatch(int rank, int size) : IDisposable
 
             Lose(lost, Encoding.UTF8.GetString(text));
         }
+    }
+
+    // The kernel of a machine that has vanished acknowledges nothing: the connection then ends with an error.
+    static void Probe(Socket socket)
+    {
+        socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.KeepAlive, true);
+        socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveTime, ProbeAfterSeconds);
+        socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveInterval, ProbeEverySeconds);
+        socket.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveRetryCount, Probes);
     }
 
     // Rank 0 tells all members, a member tells rank 0.

@@ -53,6 +53,10 @@ sealed partial class MailPump(IServiceScopeFactory scopes, IMailCarrier carrier,
             {
                 return;
             }
+            catch (ObjectDisposedException)
+            {
+                return; // a start that failed: the server is gone, and nobody ended this
+            }
             catch (Exception exception) when (exception is DbUpdateException or System.Data.Common.DbException or InvalidOperationException or IOException)
             {
                 DatabaseFailed(log, exception);

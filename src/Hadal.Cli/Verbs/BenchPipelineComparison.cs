@@ -90,16 +90,17 @@ sealed class BenchPipelineComparison
         if (_measured is null) yield break;
         yield return "";
         yield return string.Create(CultureInfo.InvariantCulture, $"wall time: medians over {_measured.Alone.Length} rounds, all in turns; ratios are medians of those inside a round; idle time of a rank as part of the step");
-        yield return $"{"",-12}{"step",10}{"of one rank",13}{"formula",10}{"on the clock",16}{"measured",16}{"F",10}{"b",10}{"W",10}{"B",10}{"F&B",10}";
+        yield return $"{"",-12}{"step",10}{"of one rank",13}{"formula",10}{"on the clock",16}{"if sends wait",16}{"measured",16}{"F",10}{"b",10}{"W",10}{"B",10}{"F&B",10}";
         yield return $"{"one rank",-12}{PlanText.Seconds(_measured.AloneSeconds),10}{"1.00 x",13}";
         yield return $"{"data ranks",-12}{PlanText.Seconds(_measured.DealtSeconds),10}{Times(_measured.Dealt),13}";
         foreach (ScheduleRuns runs in _measured.Schedules)
         {
             int ranks = runs.Schedule.Ranks;
-            TimedSchedule clock = runs.OnTheClock();
-            string simulated = string.Join(" ", Enumerable.Range(0, ranks).Select(rank => Percent(clock.Idle(rank) / clock.Makespan))), found = string.Join(" ", Enumerable.Range(0, ranks).Select(rank => Percent(runs.IdleShare(rank))));
+            TimedSchedule clock = runs.OnTheClock(), meeting = runs.OnTheClock(sendsWait: true);
+            string Of(TimedSchedule timed) => string.Join(" ", Enumerable.Range(0, ranks).Select(rank => Percent(timed.Idle(rank) / timed.Makespan)));
+            string simulated = Of(clock), waiting = Of(meeting), found = string.Join(" ", Enumerable.Range(0, ranks).Select(rank => Percent(runs.IdleShare(rank))));
             yield return string.Create(CultureInfo.InvariantCulture,
-                $"{PipelineSchedule.Title(runs.Schedule.Kind),-12}{PlanText.Seconds(runs.Seconds),10}{Times(runs.Rounds.Select(round => round.Makespan)),13}{Percent(ScheduleFormulas.Bubble(runs.Schedule.Placement, runs.Costs) / clock.Makespan),10}{simulated,16}{found,16}{Step(runs, StepKind.Forward)}{Step(runs, StepKind.BackwardInput)}{Step(runs, StepKind.BackwardWeights)}{Step(runs, StepKind.Backward)}{Step(runs, StepKind.ForwardBackward)}");
+                $"{PipelineSchedule.Title(runs.Schedule.Kind),-12}{PlanText.Seconds(runs.Seconds),10}{Times(runs.Rounds.Select(round => round.Makespan)),13}{Percent(ScheduleFormulas.Bubble(runs.Schedule.Placement, runs.Costs) / clock.Makespan),10}{simulated,16}{waiting,16}{found,16}{Step(runs, StepKind.Forward)}{Step(runs, StepKind.BackwardInput)}{Step(runs, StepKind.BackwardWeights)}{Step(runs, StepKind.Backward)}{Step(runs, StepKind.ForwardBackward)}");
         }
 
         yield return "";
@@ -149,7 +150,7 @@ sealed class BenchPipelineComparison
         json.WriteStartArray("schedules");
         foreach (ScheduleRuns runs in _measured.Schedules)
         {
-            TimedSchedule clock = runs.OnTheClock();
+            TimedSchedule clock = runs.OnTheClock(), meeting = runs.OnTheClock(sendsWait: true);
             int[] ranks = [.. Enumerable.Range(0, runs.Schedule.Ranks)];
             json.WriteStartObject();
             json.WriteString("schedule", PipelineSchedule.Name(runs.Schedule.Kind));
@@ -157,6 +158,7 @@ sealed class BenchPipelineComparison
             json.WriteNumber("traced_seconds", runs.Seconds);
             json.WriteNumber("formula_seconds", ScheduleFormulas.Bubble(runs.Schedule.Placement, runs.Costs));
             Numbers(json, "clock_idle_shares", ranks.Select(rank => clock.Idle(rank) / clock.Makespan));
+            Numbers(json, "clock_idle_shares_if_sends_wait", ranks.Select(rank => meeting.Idle(rank) / meeting.Makespan));
             Numbers(json, "traced_idle_shares", ranks.Select(runs.IdleShare));
             json.WriteStartObject("step_seconds");
             foreach (ScheduleStep step in runs.Schedule.Steps[0].Concat(runs.Schedule.Steps[^1]).Where(step => !step.IsCommunication).DistinctBy(step => step.Kind)) json.WriteNumber(step.Symbol, runs.Of(step.Kind));

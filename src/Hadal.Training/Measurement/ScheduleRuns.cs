@@ -30,7 +30,8 @@ public sealed record ScheduleRuns(PipelineSchedule Schedule, ImmutableArray<Time
     }
 
     /// <summary>The schedule on the simulated clock, where each step takes what steps of its kind took on its rank and in its stages, medians over the rounds: what a rank waits by the order of the steps, the machine's unrest left out.</summary>
-    public TimedSchedule OnTheClock()
+    /// <param name="sendsWait">A send ends when its receiver has come, as on the transports of this project; else at once, as in the formulas.</param>
+    public TimedSchedule OnTheClock(bool sendsWait = false)
     {
         var times = new Dictionary<(int Rank, StepKind Kind, int Phase, int BackwardPhase), double>();
         for (int rank = 0; rank < Schedule.Ranks; rank++)
@@ -40,11 +41,13 @@ public sealed record ScheduleRuns(PipelineSchedule Schedule, ImmutableArray<Time
                 times.Add((rank, same.Key.Item1, same.Key.Item2, same.Key.Item3), Median(same.SelectMany(i => Rounds.Select(round => round.Duration(rank, i)))));
         }
 
-        return ScheduleClock.Run(Schedule, Costs, (rank, i) =>
+        return sendsWait ? MeetingClock.Run(Schedule, Costs, Time) : ScheduleClock.Run(Schedule, Costs, Time);
+
+        double Time(int rank, int i)
         {
             ScheduleStep step = Schedule.Steps[rank][i];
             return times[(rank, step.Kind, step.Phase, step.BackwardPhase)];
-        });
+        }
     }
 
     /// <summary>Median seconds of a kind of step over ranks and rounds; 0 where the schedule has none.</summary>

@@ -34,6 +34,26 @@ public sealed class ClockTests
         Assert.True(slow.Makespan > 2 * even.Busy(2) && slow.Idle(1) > slow.Idle(2));
     }
 
+    /// <summary>Where sends wait for their receivers, DualPipe on two ranks still waits for nothing, ZB1P for the W that stands between a send and its receive.</summary>
+    [Fact]
+    public void Sends_that_wait_make_ZB1P_wait()
+    {
+        TimedSchedule Meet(ScheduleKind kind) => MeetingClock.Run(PipelineSchedule.Create(kind, 2, 4), StepCosts.Unit);
+        Assert.Equal(0, Meet(ScheduleKind.DualPipe).Bubble);
+        Assert.Equal(ScheduleClock.Run(PipelineSchedule.Create(ScheduleKind.OneForwardOneBackward, 2, 4), StepCosts.Unit).Times[0][^1], Meet(ScheduleKind.OneForwardOneBackward).Times[0][^1]);
+
+        // By hand, rank 0: F 0–1, F 1–2, waits until 3 for b of rank 1, b 3–4, W 4–5, F 5–6; rank 1 sent its first gradient at 3 and its second at 6, where rank 0 comes with its third activation.
+        TimedSchedule zero = Meet(ScheduleKind.ZeroBubble);
+        double[] starts = [.. zero.Schedule.Steps[0].Zip(zero.Times[0]).Where(step => !step.First.IsCommunication).Take(5).Select(step => step.Second.Start)];
+        Assert.Equal([0, 1, 3, 4, 5], starts);
+        Assert.True(zero.Bubble > ScheduleFormulas.Bubble(zero.Schedule.Placement, StepCosts.Unit));
+        foreach (ScheduleKind kind in Enum.GetValues<ScheduleKind>())
+        {
+            PipelineSchedule schedule = PipelineSchedule.Create(kind, 6, 14);
+            Assert.True(MeetingClock.Run(schedule, StepCosts.Unit).Makespan >= ScheduleClock.Run(schedule, StepCosts.Unit).Makespan);
+        }
+    }
+
     [Fact]
     public void A_receive_ends_when_its_tensor_is_there()
     {

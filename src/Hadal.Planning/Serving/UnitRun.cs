@@ -1,7 +1,6 @@
 using System.Collections.Concurrent;
 using Hadal.Model;
 using Hadal.Parallel.Experts;
-using Hadal.Parallel.Ranks;
 using Hadal.Parallel.Serving;
 using Hadal.Parallel.Virtual;
 using Hadal.Tensors.Cpu;

@@ -1,5 +1,4 @@
 using Hadal.Model;
-using Hadal.Numerics;
 using Hadal.Parallel.Serving;
 using Hadal.Planning.Serving;
 using Hadal.Tensors.Operations;

@@ -40,7 +40,7 @@ static class BenchUnitVerb
         };
         verb.SetAction(line =>
         {
-            bool prefill = line.GetRequiredValue(kind) == "prefill";
+            bool prefill = string.Equals(line.GetRequiredValue(kind), "prefill", StringComparison.Ordinal);
             RoutingRecord? record = line.GetValue(routing) is { } file ? PlanServeVerb.Record(file) : null;
             TransformerShape shape = KnownShapes.V3671B;
             if (record is not null) shape = shape with { Gate = shape.Gate with { Experts = record.Experts, TopK = record.TopK, Groups = record.Groups, TopGroups = record.TopGroups } };

@@ -80,6 +80,8 @@ need zlib1g-dev 'test -e /usr/include/zlib.h' 'the same'
 need chromium 'test -x /usr/bin/chromium' 'the browser that the tests of the chat use'
 need postgresql 'ls /usr/lib/postgresql/*/bin/initdb' 'the database that the tests of the server run on, beside SQLite'
 need openmpi-bin 'command -v mpirun' 'mpirun and libmpi.so.40, for ranks that are processes'
+need procps 'type -P kill' 'sends signals to the processes of tests'
+need git 'command -v git' 'lists the files that the tests of the architecture read'
 if [ ${#oracles[@]} -gt 0 ]; then
     need nodejs 'command -v node' 'runs the oracles, reference programs that our results are compared with'
     need npm 'command -v npm' 'installs the oracles'

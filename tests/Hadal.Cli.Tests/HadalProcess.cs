@@ -87,6 +87,28 @@ static class HadalProcess
         return Process.Start(start)!;
     }
 
+    /// <summary>Waits, at most a minute, until the process takes Ctrl-C itself: before that the signal ends it without a word.</summary>
+    public static void AwaitHandler(Process process)
+    {
+        string threads = $"/proc/{process.Id}/task";
+        for (int round = 0; round < 3000 && !process.HasExited; round++)
+        {
+            try
+            {
+                // The runtime starts this thread for the first handler.
+                if (Directory.EnumerateDirectories(threads).Any(thread => File.ReadAllText(thread + "/comm").StartsWith(".NET SigHandler", StringComparison.Ordinal))) return;
+            }
+            catch (IOException)
+            {
+                // A thread ended between the two.
+            }
+
+            Thread.Sleep(20);
+        }
+
+        Assert.Fail("hadal never listened for Ctrl-C.");
+    }
+
     /// <summary>Sends a signal by its name, such as INT or KILL.</summary>
     public static void Signal(Process process, string name)
     {
@@ -142,7 +164,7 @@ sealed record Setting
     /// <summary>No file may grow beyond this; null for no limit.</summary>
     public int? LargestFileKiB { get; init; }
 
-    public TimeSpan Limit { get; init; } = TimeSpan.FromMinutes(3);
+    public TimeSpan Limit { get; init; } = TimeSpan.FromMinutes(10);
 
     public IReadOnlyDictionary<string, string> Environment { get; init; } = new Dictionary<string, string>(StringComparer.Ordinal);
 }

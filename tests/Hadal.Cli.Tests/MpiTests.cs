@@ -64,12 +64,12 @@ public sealed class MpiTests
         using (var ranks = new LaunchedRanks(scratch, 4, line))
         {
             int[] processes = ranks.Processes(4);
-            RankProcesses.Until(() => Directory.Exists(scratch["four/checkpoints/step-00000008"]) || ranks.HasExited, TimeSpan.FromSeconds(120), () => ranks.Text);
+            RankProcesses.Until(() => Directory.Exists(scratch["four/checkpoints/step-00000008"]) || ranks.HasExited, TimeSpan.FromSeconds(240), () => ranks.Text);
             using (Process process = Process.GetProcessById(processes[victim])) process.Kill();
-            ranks.Wait(TimeSpan.FromSeconds(60));
+            ranks.Wait(TimeSpan.FromSeconds(120));
             Assert.NotEqual(0, ranks.Code);
             Assert.Contains($"Rank {victim} was lost: its process ended", ranks.Text, StringComparison.Ordinal);
-            RankProcesses.Until(() => processes.All(id => !Directory.Exists($"/proc/{id}")), TimeSpan.FromSeconds(20), () => ranks.Text);
+            RankProcesses.Until(() => processes.All(id => !Directory.Exists($"/proc/{id}")), TimeSpan.FromSeconds(60), () => ranks.Text);
         }
 
         Assert.False(Directory.Exists(scratch[$"four/checkpoints/step-{Steps:D8}"]), "The run had ended before its rank was killed.");

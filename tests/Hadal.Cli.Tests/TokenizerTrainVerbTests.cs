@@ -115,7 +115,8 @@ public sealed class TokenizerTrainVerbTests
         string[] sources = [.. Enumerable.Repeat("bundled:kjv", 60)];
         using System.Diagnostics.Process process = HadalProcess.Start(new Setting(), ["tokenizer", "train", .. sources, "--vocabulary", "60000", "--output", scratch["t.json"]]);
         process.StandardInput.Close();
-        Thread.Sleep(1500);
+        HadalProcess.AwaitHandler(process);
+        Thread.Sleep(300);
         HadalProcess.Signal(process, "INT");
         string error = process.StandardError.ReadToEnd();
         Assert.True(process.WaitForExit(TimeSpan.FromSeconds(60)));

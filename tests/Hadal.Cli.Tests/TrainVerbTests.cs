@@ -119,7 +119,7 @@ public sealed class TrainVerbTests
     public void Quickstart_without_a_terminal_trains_prints_samples_and_leaves_a_complete_model()
     {
         using var scratch = new Scratch();
-        var setting = new Setting { Folder = scratch.Folder, Limit = TimeSpan.FromMinutes(6), Environment = new Dictionary<string, string>(StringComparer.Ordinal) { ["HADAL_HOME"] = scratch["home"] } };
+        var setting = new Setting { Folder = scratch.Folder, Environment = new Dictionary<string, string>(StringComparer.Ordinal) { ["HADAL_HOME"] = scratch["home"] } };
         Outcome first = HadalProcess.Run(setting, "quickstart", "--steps", "3");
         Assert.True(first.Code == 0, first.ToString());
         foreach (string file in new[] { "model.safetensors", "config.json", "tokenizer.json", "curve.png" }) Assert.True(File.Exists(scratch["models/nano/" + file]), file);

@@ -102,7 +102,7 @@ public sealed class PlainEngineTests
 
     static async Task Until(Func<bool> condition)
     {
-        for (int i = 0; i < 2000 && !condition(); i++) await Task.Delay(1);
+        for (int i = 0; i < 12_000 && !condition(); i++) await Task.Delay(5);
         Assert.True(condition());
     }
 }

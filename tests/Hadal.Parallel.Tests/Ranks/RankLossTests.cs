@@ -41,7 +41,7 @@ public sealed class RankLossTests
             Assert.Equal(3, entry.Value.Rank);
             Assert.Contains($"Rank {entry.Key} was waiting to receive 4 bytes from rank {(entry.Key == 4 ? 3 : 4)}", entry.Value.Message, StringComparison.Ordinal);
         });
-        Assert.True(watch.Elapsed < TimeSpan.FromSeconds(5), $"It took {watch.Elapsed}.");
+        Assert.True(watch.Elapsed < TimeSpan.FromSeconds(60), $"It took {watch.Elapsed}.");
     }
 
     [Fact]

@@ -74,7 +74,7 @@ public sealed class PostgresServer : IAsyncLifetime
         Directory.Delete(_folder, recursive: true);
     }
 
-    string ConnectionOf(string database) => $"Host=127.0.0.1;Port={_port};Database={database};Username=hadal;Maximum Pool Size=20;Timeout=15";
+    string ConnectionOf(string database) => $"Host=127.0.0.1;Port={_port};Database={database};Username=hadal;Maximum Pool Size=20;Timeout=60";
 
     static Process Start(string program, params string[] arguments)
     {

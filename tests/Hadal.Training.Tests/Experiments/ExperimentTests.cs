@@ -5,7 +5,9 @@ namespace Hadal.Training.Tests.Experiments;
 
 public sealed class ExperimentTests
 {
-    public static TheoryData<string> Names() => [.. Experiment.All.Select(e => e.Name)];
+    /// <summary>Every experiment; the one of several model sizes computes more than all others together.</summary>
+    public static IEnumerable<TheoryDataRow<string>> Names() =>
+        Experiment.All.Select(e => e.Name is "scaling" ? new TheoryDataRow<string>(e.Name).WithTrait("tier", "full") : new TheoryDataRow<string>(e.Name));
 
     static RunConfiguration Small(TemporaryFolder folder) => TinyRuns.Configuration(folder, 6) with { Ema = new EmaConfiguration(), Batch = new BatchConfiguration { Rows = 2 } };
 
@@ -43,6 +45,7 @@ public sealed class ExperimentTests
     }
 
     [Fact]
+    [Trait("tier", "full")]
     public void Outliers_change_no_bit_of_bf16_and_spoil_one_scale_a_tensor()
     {
         using var folder = new TemporaryFolder();
@@ -56,10 +59,10 @@ public sealed class ExperimentTests
 
         VariantResult plain = Train("bf16", 0, 0);
         Assert.Equal(plain.Losses, Train("bf16", 15, 0).Losses);
-        Assert.Equal(plain.Losses, Train("bf16", 15, 2).Losses);
-        Assert.Equal(plain.BitsPerByte, Train("bf16", 15, 2).BitsPerByte);
+        VariantResult sometimes = Train("bf16", 15, 2);
+        Assert.Equal(plain.Losses, sometimes.Losses);
+        Assert.Equal(plain.BitsPerByte, sometimes.BitsPerByte);
         double Distance(string recipe) => Math.Abs(Train(recipe, 15, 0).Losses[^1] - Train(recipe, 0, 0).Losses[^1]);
-
 
         // Of four tiles of a row one has the outlier; one scale a tensor loses all four.
         (double tiles, double whole) = (Distance("fp8"), Distance("fp8-per-tensor"));

@@ -98,6 +98,7 @@ public sealed class SupervisedRunTests
             using var folder = new TemporaryFolder();
             using var backend = new CpuBackend(new CpuOptions(2, set));
             RunConfiguration run = Configuration(folder, 2);
+            run = run with { Supervised = run.Supervised! with { Problems = 1 } };
             using var trainer = new Trainer(run, Prepare(run), backend, new Recorder());
             trainer.Run(default);
             float[] weights = trainer.Model.Parameters.Values.AsSpan<float>().ToArray();

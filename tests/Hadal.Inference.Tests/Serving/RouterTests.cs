@@ -112,7 +112,7 @@ public sealed class RouterTests
     {
         using var model = new TestModel();
         var engine = new InferenceEngine(model.Served, model.Transformer);
-        await using var router = new Router(engine.Model, [], [new LocalWorker("d", engine)], new RouterOptions { MostAttempts = 3, RetryAfter = TimeSpan.FromSeconds(60) });
+        await using var router = new Router(engine.Model, [], [new LocalWorker("d", engine)], new RouterOptions { MostAttempts = 3, RetryAfter = TimeSpan.FromSeconds(60), WorkerWait = TimeSpan.FromSeconds(1) });
         var request = new GenerationRequest { Prompt = new[] { 5, 6 }, MaxNewTokens = 20, Sampling = SamplingParameters.Greedy, IgnoreEndTokens = true };
         Assert.Equal(FinishReason.Length, (await Answer.Read(router.GenerateAsync(request))).Reason);
         await engine.DisposeAsync();

@@ -62,6 +62,7 @@ public sealed class MessageTests
     }
 
     [Fact]
+    [Trait("tier", "full")]
     public void Conformance_writes_its_figures_as_numbers()
     {
         Outcome outcome = HadalProcess.Inside("conformance", "--json");

@@ -38,7 +38,7 @@ public sealed class OutsideProofTests
         string output = Path.Combine(Path.GetTempPath(), $"hadal-{Guid.NewGuid():N}.safetensors");
         try
         {
-            Outcome outcome = HadalProcess.Run("inspect", "forward", "--model", folder, "--tokens", expectedFile, "--out", output, "--backward", "--recipe", "fp32", "--backend", backend);
+            Outcome outcome = HadalProcess.Inside("inspect", "forward", "--model", folder, "--tokens", expectedFile, "--out", output, "--backward", "--recipe", "fp32", "--backend", backend);
             Assert.True(outcome.Code == 0, outcome.ToString());
             Assert.Contains($"backend: {backend}", outcome.Error, StringComparison.Ordinal);
             using Checkpoint expected = Checkpoint.Open(expectedFile), actual = Checkpoint.Open(output);
@@ -66,7 +66,7 @@ public sealed class OutsideProofTests
     {
         using Checkpoint expected = Checkpoint.Open(Path.Combine(Folder(fixture), "expected.safetensors"));
         int[] greedy = MemoryMarshal.Cast<byte, int>(expected.View(expected.Get("greedy"))).ToArray();
-        Outcome outcome = HadalProcess.Run("generate", "--model", Folder(fixture), "--token-ids", string.Join(',', greedy[..16]), "--max-new-tokens", "48",
+        Outcome outcome = HadalProcess.Inside("generate", "--model", Folder(fixture), "--token-ids", string.Join(',', greedy[..16]), "--max-new-tokens", "48",
             "--temperature", "0", "--print", "ids", "--ignore-eos", "--backend", backend);
         Assert.True(outcome.Code == 0, outcome.ToString());
         Assert.Equal(string.Join(',', greedy[16..]) + "\n", outcome.Output);

@@ -220,12 +220,12 @@ public sealed class TrainingFaultTests
     [Fact]
     public void Threads_and_instruction_set_of_the_environment_change_no_bit()
     {
-        using Scratch usual = Prepare(12, 0);
+        using Scratch usual = Prepare(6, 0);
         Finish(usual);
         Dictionary<string, byte[]> expected = Result(usual);
         foreach ((string threads, string set) in ((string, string)[])[("1", "scalar"), ("5", "scalar"), ("2", "128"), ("3", "")])
         {
-            using Scratch other = Prepare(12, 0);
+            using Scratch other = Prepare(6, 0);
             var setting = new Setting
             {
                 Environment = new Dictionary<string, string>(StringComparer.Ordinal) { ["HADAL_HOME"] = other["home"], ["HADAL_THREADS"] = threads, ["HADAL_ISA"] = set },
@@ -330,7 +330,7 @@ public sealed class TrainingFaultTests
             JsonObject parent = path.Length == 1 ? root : root[path[0]]!.AsObject();
             parent[path[^1]] = value;
             File.WriteAllText(scratch["run.json"], root.ToJsonString());
-            Outcome outcome = Train(scratch);
+            Outcome outcome = HadalProcess.Inside("train", scratch["run.json"]);
             Assert.True(outcome.Code == 1, $"{key} = {value.ToJsonString()}: {outcome}");
             Assert.Contains(word, outcome.Error, StringComparison.Ordinal);
             Assert.DoesNotContain("   at ", outcome.Error, StringComparison.Ordinal);

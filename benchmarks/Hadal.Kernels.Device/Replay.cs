@@ -1,6 +1,5 @@
 using Hadal.Kernels.Driver;
 using Hadal.Kernels.Ir;
-using Hadal.Kernels.Launch;
 using Hadal.Kernels.Library.Cases;
 using Hadal.Kernels.Library.Ladder;
 using Hadal.Kernels.Measure;

@@ -35,7 +35,7 @@ public sealed partial class Trainer
     void Refuse(string name, long element, float value)
     {
         string what = name switch { "master" => "the weight", "first_moment" => "the first moment of AdamW for", "second_moment" => "the second moment of AdamW for", "average" => "the average of the weight", _ => name };
-        Parameter? parameter = what == name ? null : Model.Parameters.All.FirstOrDefault(p => element >= p.Offset && element < p.Offset + p.Length);
+        Parameter? parameter = string.Equals(what, name, StringComparison.Ordinal) ? null : Model.Parameters.All.FirstOrDefault(p => element >= p.Offset && element < p.Offset + p.Length);
         string where = parameter is null ? $"element {element} of {what}" : $"{what} {parameter.Name}, element {element - parameter.Offset},";
         throw new NonFiniteTrainingException(
             $"The checkpoint of step {_position.Step} was not written: {where} is {value}. The gradients were finite, so an update overflowed or memory was spoilt. "

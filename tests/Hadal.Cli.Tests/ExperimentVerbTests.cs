@@ -18,7 +18,7 @@ public sealed class ExperimentVerbTests
         Outcome outcome = HadalProcess.Run("experiment");
         Assert.True(outcome.Code == 0, outcome.ToString());
         string[] lines = outcome.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
-        Assert.Equal(["fp8-loss", "block-gradients", "scaling", "moments", "balancing", "mtp", "ema", "promotion"], lines.Select(l => l.Split(' ')[0]));
+        Assert.Equal(["fp8-loss", "block-gradients", "scaling", "moments", "balancing", "mtp", "ema", "promotion"], lines.Select(l => l.Split(' ')[0]), StringComparer.Ordinal);
         Assert.All(lines, line => Assert.InRange(line.Length, 30, 250));
     }
 
@@ -41,7 +41,7 @@ public sealed class ExperimentVerbTests
         Assert.Equal("PNG"u8.ToArray(), picture[1..4]);
         Assert.InRange(BinaryPrimitives.ReadInt32BigEndian(picture.AsSpan(16)), 600, 4000);
         JsonElement[] results = [.. JsonDocument.Parse(File.ReadAllText(scratch["pages/m.json"])).RootElement.GetProperty("results").EnumerateArray()];
-        Assert.Equal(["fp32 moments", "bf16 moments"], results.Select(r => r.GetProperty("variant").GetString()!));
+        Assert.Equal(["fp32 moments", "bf16 moments"], results.Select(r => r.GetProperty("variant").GetString()!), StringComparer.Ordinal);
         Assert.All(results, r => Assert.Equal(2, r.GetProperty("losses").GetArrayLength()));
 
         // What somebody wrote below the figures stays.

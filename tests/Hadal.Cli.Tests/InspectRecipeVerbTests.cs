@@ -10,7 +10,7 @@ public sealed class InspectRecipeVerbTests
     {
         Outcome list = HadalProcess.Run("inspect", "recipe");
         Assert.True(list.Code == 0, list.ToString());
-        Assert.Equal(["fp32", "bf16", "fp8", "fp8-block-gradients", "fp8-per-tensor", "fp8-per-tensor-delayed", "fp8-no-promotion", "fp8-tensor-core"], list.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => l.Split(' ')[0]));
+        Assert.Equal(["fp32", "bf16", "fp8", "fp8-block-gradients", "fp8-per-tensor", "fp8-per-tensor-delayed", "fp8-no-promotion", "fp8-tensor-core"], list.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => l.Split(' ')[0]), StringComparer.Ordinal);
 
         Outcome shown = HadalProcess.Run("inspect", "recipe", "fp8");
         Assert.True(shown.Code == 0, shown.ToString());
@@ -44,7 +44,7 @@ public sealed class InspectRecipeVerbTests
         Outcome json = HadalProcess.Run("inspect", "memory", "--preset", "nano", "--tokens", $"{Tokens}", "--json");
         Assert.True(json.Code == 0, json.ToString());
         JsonElement[] rows = [.. JsonDocument.Parse(json.Output).RootElement.GetProperty("shapes").EnumerateArray()];
-        Assert.Equal(["fp32", "bf16", "fp8"], rows.Select(r => r.GetProperty("recipe").GetString()!));
+        Assert.Equal(["fp32", "bf16", "fp8"], rows.Select(r => r.GetProperty("recipe").GetString()!), StringComparer.Ordinal);
         foreach (JsonElement row in rows)
         {
             foreach (string kind in (string[])["dense", "sparse"])

@@ -127,7 +127,7 @@ public sealed class PlanTrainVerbTests
             Assert.Equal([3.0, 1, 0, 2], root.GetProperty("rank_time").EnumerateArray().Select(one => one.GetProperty("formula").GetDouble()));
             Assert.All(root.GetProperty("rank_time").EnumerateArray(), one => Assert.All(one.GetProperty("idle").EnumerateArray(), idle => Assert.Equal(one.GetProperty("formula").GetDouble(), idle.GetDouble())));
             if (Environment.ProcessorCount < 2) return;
-            Assert.Equal(["1f1b", "zb1p", "dualpipe", "dualpipev"], root.GetProperty("schedules").EnumerateArray().Select(one => one.GetProperty("schedule").GetString()));
+            Assert.Equal(["1f1b", "zb1p", "dualpipe", "dualpipev"], root.GetProperty("schedules").EnumerateArray().Select(one => one.GetProperty("schedule").GetString()), StringComparer.Ordinal);
             Assert.True(root.GetProperty("layer_costs").GetProperty("sparse").GetProperty("pair").GetDouble() > 0);
             Outcome odd = HadalProcess.Run([.. small, "--ranks", "3"]);
             Assert.Equal(2, odd.Code);

@@ -87,7 +87,9 @@ public static class DatabaseSetup
             catch (ArgumentException)
             {
                 // The library's words may quote a part of the text, and that may be a part of the password.
+#pragma warning disable MA0054 // for that reason the cause is left out
                 throw new ArgumentException("The database connection string cannot be read; expected PostgreSQL's, such as \"Host=localhost;Database=hadal;Username=hadal;Password=…\" (a value with ; or = in it stands in quotes) or \"postgres://hadal:…@localhost/hadal\".", nameof(text));
+#pragma warning restore MA0054
             }
         }
 

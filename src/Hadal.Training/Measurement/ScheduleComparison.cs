@@ -1,7 +1,6 @@
 using System.Collections.Immutable;
 using System.Diagnostics;
 using Hadal.Model;
-using Hadal.Numerics;
 using Hadal.Parallel.Pipeline;
 using Hadal.Parallel.Ranks;
 using Hadal.Parallel.Schedules;

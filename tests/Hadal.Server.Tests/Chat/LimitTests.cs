@@ -1,7 +1,6 @@
 using System.Net;
 using System.Text;
 using System.Text.Json;
-using Hadal.Server.Accounts;
 using Hadal.Server.Database;
 using Hadal.Server.Keys;
 using Microsoft.AspNetCore.Routing;

@@ -1,7 +1,5 @@
 using System.Globalization;
 using Hadal.Kernels.Library.Gemm;
-using Hadal.Kernels.Library.Quantize;
-using Hadal.Numerics;
 
 namespace Hadal.Kernels.Library.Cases;
 

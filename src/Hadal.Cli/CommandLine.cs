@@ -33,7 +33,8 @@ static class CommandLine
             DoctorVerb.Create(context),
         };
         ProcessorOptions.AddTo(root);
-        foreach (HelpOption help in root.Options.OfType<HelpOption>()) help.Action = new HelpWithExamples((HelpAction)help.Action!);
+        foreach (HelpOption help in root.Options.OfType<HelpOption>()) help.Action = new HelpWithExamples((HelpAction)help.Action!,
+            "hadal quickstart", "hadal chat", "hadal train --example > run.json", "hadal train run.json", "hadal train --help");
         return root;
     }
 
@@ -83,8 +84,29 @@ static class CommandLine
         Command at = line.CommandResult.Command;
         if (at.Subcommands.Count == 0 || at.Action is not null || line.Errors.Count == 0) return null;
         string? word = line.UnmatchedTokens.FirstOrDefault();
-        string given = word is null ? "No command was given." : word.StartsWith('-') ? $"{word} stands where a command belongs." : $"There is no command \"{word}\".";
+        string given = word is null ? "No command was given." : word.StartsWith('-') ? $"{word} stands where a command belongs." : $"There is no command \"{word}\".{Meant(word, at)}";
         return OptionError.Message(given, $"one of {string.Join(", ", at.Subcommands.Select(verb => verb.Name))}");
+    }
+
+    // The command that is one or two letters away from what was typed.
+    static string Meant(string word, Command at)
+    {
+        Command? nearest = at.Subcommands.MinBy(verb => Distance(word, verb.Name));
+        return nearest is not null && Distance(word, nearest.Name) <= Math.Min(2, nearest.Name.Length / 3) ? $" Did you mean {nearest.Name}?" : "";
+    }
+
+    // Letters to change, add or take away.
+    static int Distance(string a, string b)
+    {
+        int[] row = [.. Enumerable.Range(0, b.Length + 1)];
+        for (int i = 1; i <= a.Length; i++)
+        {
+            (int diagonal, row[0]) = (row[0], i);
+            for (int j = 1; j <= b.Length; j++)
+                (diagonal, row[j]) = (row[j], Math.Min(Math.Min(row[j], row[j - 1]) + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)));
+        }
+
+        return row[^1];
     }
 
     // The parser takes an option it does not know for a file when a verb has files. After "--" everything is one.

@@ -38,7 +38,7 @@ public sealed partial record Recipe
         }
         catch (JsonException exception)
         {
-            throw new ArgumentException($"{source} is not JSON: {exception.Message}", nameof(json), exception);
+            throw new ArgumentException($"{source} is not JSON: {Hadal.Formats.JsonFault.Describe(exception)}.", nameof(json), exception);
         }
 
         using (document)

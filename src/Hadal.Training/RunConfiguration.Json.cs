@@ -42,7 +42,7 @@ public sealed partial record RunConfiguration
         }
         catch (JsonException exception)
         {
-            throw new RunConfigurationException($"'{name}' is not JSON: {exception.Message}", exception);
+            throw new RunConfigurationException($"'{name}' is not JSON: {Hadal.Formats.JsonFault.Describe(exception)}.", exception);
         }
 
         using (document)

@@ -24,6 +24,8 @@ public sealed class MessageTests
     [InlineData("frob", "There is no command \"frob\".", "one of quickstart, train,")]
     [InlineData("inspect frob", "There is no command \"frob\".", "one of forward, config, tensors, memory")]
     [InlineData("tokenizer frob --json", "There is no command \"frob\".", "one of train, encode, decode")]
+    [InlineData("qickstart", "There is no command \"qickstart\". Did you mean quickstart?", "one of quickstart, train,")]
+    [InlineData("inspect dIverge", "There is no command \"dIverge\". Did you mean diverge?", "one of forward, config")]
     [InlineData("--json", "--json stands where a command belongs.", "one of quickstart, train,")]
     [InlineData("bench", "No command was given.", "one of step, decode, serve, matrix, layer")]
     public void An_unknown_command_is_named_with_those_there_are(string line, string given, string expected) =>
@@ -185,5 +187,21 @@ public sealed class MessageTests
         Directory.CreateDirectory(scratch["checkpoints"]);
         File.WriteAllText(scratch["run.json"], "{ broken");
         Refused(1, ["quickstart", "--output", scratch.Folder, "--steps", "7"], "run.json' is not JSON", "--again", "--steps and --minutes are not taken");
+    }
+
+    [Fact]
+    public void What_a_newcomer_may_type_first_leads_on()
+    {
+        using var scratch = new Scratch();
+        var there = new Setting { Folder = scratch.Folder };
+        Refused(there, 1, ["eval"], "There is no folder models/nano.", "hadal quickstart trains a model");
+        Refused(there, 1, ["chat", "--model", "."], "holds no config.json", "hadal quickstart trains a model");
+        Refused(there, 1, ["train", "."], ". is a folder.", "the path of a run.json");
+        File.WriteAllText(scratch["run.json"], "{\n  \"seed\": one\n}");
+        Refused(there, 1, ["train", "run.json"], "'run.json' is not JSON: line 2, column 11: ");
+        File.WriteAllText(scratch["run.json"], "");
+        Refused(there, 1, ["train", "run.json"], "'run.json' is not JSON: it is empty.");
+        Outcome help = HadalProcess.Run("--help");
+        Assert.Contains("Examples:\n  hadal quickstart\n", help.Output, StringComparison.Ordinal);
     }
 }

@@ -7,13 +7,15 @@ namespace Hadal.Cli.Framework;
 /// <summary>Opens what a user names as a model, with errors in the one style.</summary>
 static class ModelFolder
 {
+    const string Begin = "; hadal quickstart trains a model to begin with, in models/nano";
+
     /// <summary>Refuses a folder that cannot be a model before anything else is done.</summary>
     public static void Require(string folder, string option = "--model")
     {
         if (!Directory.Exists(folder))
-            throw CommandError.Failed($"There is no folder {folder}.", "a folder with config.json and safetensors", $"check the path given to {option}");
+            throw CommandError.Failed($"There is no folder {folder}.", "a folder with config.json and safetensors", $"check the path given to {option}{Begin}");
         if (!File.Exists(Path.Combine(folder, "config.json")))
-            throw CommandError.Failed($"{folder} holds no config.json.", "config.json beside the safetensors files", $"check the path given to {option}");
+            throw CommandError.Failed($"{folder} holds no config.json.", "config.json beside the safetensors files", $"check the path given to {option}{Begin}");
     }
 
     /// <summary>Loads the weights without MTP modules; what the loader remarks goes to standard error.</summary>

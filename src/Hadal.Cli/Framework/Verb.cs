@@ -37,7 +37,9 @@ sealed record Context(Terminal Terminal, Interruption Interruption)
 }
 
 /// <summary>The usual help, then the verb's examples and the exit codes.</summary>
-sealed class HelpWithExamples(HelpAction usual) : SynchronousCommandLineAction
+/// <param name="usual">The help without them.</param>
+/// <param name="beginning">Command lines to begin with, for the help of the command itself.</param>
+sealed class HelpWithExamples(HelpAction usual, params string[] beginning) : SynchronousCommandLineAction
 {
     /// <inheritdoc/>
     public override bool Terminating => true;
@@ -50,10 +52,11 @@ sealed class HelpWithExamples(HelpAction usual) : SynchronousCommandLineAction
     {
         usual.Invoke(parseResult);
         TextWriter output = parseResult.InvocationConfiguration.Output;
-        if (parseResult.CommandResult.Command is Verb { Examples.Count: > 0 } verb)
+        IReadOnlyList<string> examples = parseResult.CommandResult.Command is Verb verb ? verb.Examples : beginning;
+        if (examples.Count > 0)
         {
-            output.WriteLine(verb.Examples.Count == 1 ? "Example:" : "Examples:");
-            foreach (string example in verb.Examples) output.WriteLine("  " + example);
+            output.WriteLine(examples.Count == 1 ? "Example:" : "Examples:");
+            foreach (string example in examples) output.WriteLine("  " + example);
             output.WriteLine();
         }
 

@@ -114,10 +114,10 @@ sealed class TrainingDisplay : ITrainingObserver
     /// <inheritdoc/>
     public void Warned(string message) => Line("[yellow]warning:[/] " + Markup.Escape(message));
 
-    /// <summary>A line that stays. Beside a moving line it fills its rows to the end, so that nothing of the moving one shines through.</summary>
+    /// <summary>A line that stays; in a pipe one line, however long. Beside a moving line it fills its rows to the end, so that nothing of the moving one shines through.</summary>
     void Line(string markup)
     {
-        if (_bar is null) Notes.MarkupLine(markup);
+        if (_bar is null) _terminal.Error.WriteLine(Markup.Remove(markup));
         else Notes.Write(new Table().NoBorder().HideHeaders().Expand().AddColumn(new TableColumn("").PadLeft(0).PadRight(0)).AddRow(new Markup(markup)));
     }
 

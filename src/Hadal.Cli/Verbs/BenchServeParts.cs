@@ -42,18 +42,26 @@ sealed partial record BenchServeRun
         {
             foreach (int streams in Streams)
             {
-                LoadRow with, without;
-                double acceptance;
-                await using (InferenceEngine engine = Open(new EngineOptions { Speculate = true, MaxRunning = streams, PrefixCache = false }))
+                LoadRow always, chosen, without;
+                double acceptance, share;
+                var options = new EngineOptions { MaxRunning = streams, PrefixCache = false };
+                await using (InferenceEngine engine = Open(options with { AlwaysSpeculate = true }))
                 {
                     if (!engine.IsSpeculating) return; // a model without an MTP module
-                    with = await LoadAsync(engine, streams, temperature, natural: true);
+                    always = await LoadAsync(engine, streams, temperature, natural: true);
                     EngineStatistics statistics = engine.Statistics;
                     acceptance = statistics.AcceptedTokens / Math.Max(1.0, statistics.DraftedTokens);
                 }
 
-                await using (InferenceEngine engine = Open(new EngineOptions { Speculate = false, MaxRunning = streams, PrefixCache = false })) without = await LoadAsync(engine, streams, temperature, natural: true);
-                result.Speculation.Add((temperature, streams, acceptance, with.PerToken, without.PerToken));
+                await using (InferenceEngine engine = Open(options))
+                {
+                    chosen = await LoadAsync(engine, streams, temperature, natural: true);
+                    EngineStatistics statistics = engine.Statistics;
+                    share = statistics.DraftedSteps / Math.Max(1.0, statistics.DraftedSteps + statistics.PlainSteps);
+                }
+
+                await using (InferenceEngine engine = Open(options with { Speculate = false })) without = await LoadAsync(engine, streams, temperature, natural: true);
+                result.Speculation.Add(new SpeculationRow(temperature, streams, acceptance, share, always.PerToken, chosen.PerToken, without.PerToken));
             }
         }
     }
@@ -75,7 +83,7 @@ sealed partial record BenchServeRun
     {
         foreach (bool fast in (bool[])[false, true])
         {
-            await using InferenceEngine engine = Open(new EngineOptions { Fast = fast, PrefixCache = false });
+            await using InferenceEngine engine = Open(new EngineOptions { Fast = fast, AlwaysSpeculate = true, PrefixCache = false });
             if (!engine.IsSpeculating) return;
             LoadRow row = await LoadAsync(engine, 1, temperature: 1, natural: true);
             EngineStatistics statistics = engine.Statistics;

@@ -16,8 +16,9 @@ sealed partial record BenchServeRun
     const int MixedRequests = 60;
 
     /// <summary>
-    /// Readers and writers together: one decode process that reads prompts too with all threads, against a prefill and a decode process with half of the threads each.
-    /// Both behind the same router, twice without goals and twice with them, in turns. Every run has prompts of its own, which no cache can hold, and both sides have the same runs.
+    /// Readers and writers together: in this process by a joined engine and by separate workers, which take turns at all threads; then by one decode process that reads prompts too,
+    /// with all threads, and by a prefill and a decode process with half of them each. All behind a router, twice without goals and twice with them, in turns. Every run has prompts of
+    /// its own, which no cache can hold, and all have the same runs.
     /// </summary>
     async Task WorkersAsync(BenchServeResult result)
     {
@@ -36,11 +37,26 @@ sealed partial record BenchServeRun
         double seconds = ((reader.Prompt / idle.Prefill) + (reader.Answer * idle.PerToken) + (2 * ((writer.Prompt / idle.Prefill) + (writer.Answer * idle.PerToken)))) / 3;
         TimeSpan first = FirstTokenGoal ?? TimeSpan.FromSeconds(Math.Max(0.05, 4 * reader.Prompt / idle.Prefill)), each = PerTokenGoal ?? TimeSpan.FromSeconds(4 * idle.PerToken);
         result.Mixed = (reader, writer, first, each, seconds * 1.5);
-        using (ServedProcess one = await ServedProcess.StartAsync(this, "decode", threads)) await RunAsync("one process", [one.Address]);
+        var here = new EngineOptions { Speculate = Speculate };
+        await RunAsync("joined, in this process", options =>
+        {
+            InferenceEngine engine = Open(here);
+            return Task.FromResult(new Router(engine.Model, [], [new LocalWorker("this process", engine)], options, engine));
+        });
+        await RunAsync("separate, in this process", options => Task.FromResult(EngineFactory.OpenSeparate(Model, "deepseek-chat", here, options, Backends.Create(Backend, Context))));
+        using (ServedProcess one = await ServedProcess.StartAsync(this, "decode", threads)) await RunAsync("one process", options => ConnectAsync(options, one.Address));
         using (ServedProcess prefill = await ServedProcess.StartAsync(this, "prefill", half))
-        using (ServedProcess decode = await ServedProcess.StartAsync(this, "decode", Math.Max(1, threads - half))) await RunAsync("prefill and decode apart", [prefill.Address, decode.Address]);
+        using (ServedProcess decode = await ServedProcess.StartAsync(this, "decode", Math.Max(1, threads - half)))
+            await RunAsync("prefill and decode as processes", options => ConnectAsync(options, prefill.Address, decode.Address));
 
-        async Task RunAsync(string name, Uri[] addresses)
+        async Task<Router> ConnectAsync(RouterOptions options, params Uri[] addresses)
+        {
+            Router router = await WorkerDirectory.ConnectAsync("deepseek-chat", addresses, options, cancellationToken: Context.Cancellation);
+            while (router.Workers < addresses.Length) await Task.Delay(50, Context.Cancellation);
+            return router;
+        }
+
+        async Task RunAsync(string name, Func<RouterOptions, Task<Router>> open)
         {
             ulong run = 0;
             foreach ((int turn, bool goals) in ((int, bool)[])[(1, false), (1, true), (2, true), (2, false)])
@@ -50,8 +66,7 @@ sealed partial record BenchServeRun
                 IReadOnlyList<TimedRequest> load = [.. ServeLoad.Mixed(MixedRequests, TimeSpan.FromSeconds(seconds * 1.5), reader, writer, vocabulary, 1000 * run)
                     .Select(timed => timed with { Request = timed.Request with { Owner = $"{owner}/{timed.Request.Owner}" } })];
                 var options = new RouterOptions { TimeToFirstToken = goals ? first : null, TimePerOutputToken = goals ? each : null, QueueLength = MixedRequests };
-                await using Router router = await WorkerDirectory.ConnectAsync("deepseek-chat", addresses, options, cancellationToken: Context.Cancellation);
-                while (router.Workers < addresses.Length) await Task.Delay(50, Context.Cancellation);
+                await using Router router = await open(options);
                 await ServeLoad.RunAsync(router, ServeLoad.Requests(4, reader.Prompt, writer.Answer, vocabulary, (1000 * run) + 500), Context.Cancellation); // warms up
                 LoadMeasurement measured = await ServeLoad.RunAsync(router, load, Context.Cancellation);
                 RouterReport report = router.Report;

@@ -5,6 +5,9 @@ using Hadal.Inference.Serving.Workers;
 
 namespace Hadal.Cli.Verbs;
 
+/// <summary>Seconds of a token without drafts, with drafts in every step, and with drafts where they pay, which were a share of the steps.</summary>
+sealed record SpeculationRow(double Temperature, int Streams, double Acceptance, double Share, double Always, double Chosen, double Without);
+
 /// <summary>What <c>hadal bench serve</c> found, as lines and as JSON.</summary>
 sealed class BenchServeResult
 {
@@ -16,7 +19,7 @@ sealed class BenchServeResult
 
     public List<LoadRow> Http { get; } = [];
 
-    public List<(double Temperature, int Streams, double Acceptance, double With, double Without)> Speculation { get; } = [];
+    public List<SpeculationRow> Speculation { get; } = [];
 
     public List<(bool Fast, double Acceptance, double PerToken)> Fast { get; } = [];
 
@@ -43,8 +46,8 @@ sealed class BenchServeResult
             yield return Text($"{http.Streams,4} streams: each token {1000 * bare.PerToken:F3} and {1000 * http.PerToken:F3} ms ({100 * ((http.PerToken / bare.PerToken) - 1):+0.0;-0.0} %), first token {1000 * bare.FirstToken:F1} and {1000 * http.FirstToken:F1} ms");
         }
 
-        foreach ((double temperature, int streams, double acceptance, double with, double without) in Speculation)
-            yield return Text($"MTP at temperature {temperature:0.0}, {streams} streams: {100 * acceptance:F1} % of drafts right, {1000 * with:F3} ms a token, {1000 * without:F3} without ({without / with:F2} times as fast)");
+        foreach (SpeculationRow row in Speculation)
+            yield return Text($"MTP at temperature {row.Temperature:0.0}, {row.Streams} streams: {100 * row.Acceptance:F1} % of drafts right; {1000 * row.Without:F3} ms a token without drafts, {1000 * row.Always:F3} with them always ({row.Without / row.Always:F2} times as fast), {1000 * row.Chosen:F3} where they pay ({row.Without / row.Chosen:F2}; {100 * row.Share:F0} % of steps)");
         foreach ((bool fast, double acceptance, double perToken) in Fast)
             yield return Text($"Sampled at temperature 1, {(fast ? "--fast (residual resampling)" : "default (same seed, same text)")}: {100 * acceptance:F1} % of drafts right, {1000 * perToken:F3} ms a token");
         foreach ((int length, double absorbed, double expanded) in Forms)
@@ -75,8 +78,8 @@ sealed class BenchServeResult
         WriteRows("http_bare_engine", HttpBare);
         WriteRows("http", Http);
         json.WriteStartArray("speculation_rows");
-        foreach ((double temperature, int streams, double acceptance, double with, double without) in Speculation)
-            Row(("temperature", temperature), ("streams", streams), ("acceptance", acceptance), ("token_seconds", with), ("token_seconds_without", without));
+        foreach (SpeculationRow row in Speculation)
+            Row(("temperature", row.Temperature), ("streams", row.Streams), ("acceptance", row.Acceptance), ("drafted_share_of_steps", row.Share), ("token_seconds", row.Chosen), ("token_seconds_always", row.Always), ("token_seconds_without", row.Without));
         json.WriteEndArray();
         json.WriteStartArray("fast_rows");
         foreach ((bool fast, double acceptance, double perToken) in Fast) Row(("fast", fast ? 1 : 0), ("acceptance", acceptance), ("token_seconds", perToken));

@@ -15,7 +15,7 @@ static class InspectVerb
     public static Verb Create(Context context) =>
         new("inspect", "Looks into a model or a recorded run: what a forward and backward compute, what config.json says, which tensors there are, what training keeps, in which precision, and what the flight recorder saw.",
             "hadal inspect config --model models/nano",
-            "hadal inspect tensors --model models/nano",
+            "hadal inspect memory", "hadal inspect recipe fp8", "hadal inspect record models/run",
             "hadal inspect forward --model models/nano --tokens tokens.safetensors --out result.safetensors --backward")
         {
             Forward(context),
@@ -120,7 +120,7 @@ static class InspectVerb
         Option<string> model = Options.Model();
         Option<bool> json = Options.Json();
         var verb = new Verb("tensors", "Lists the tensors of a checkpoint: name, type, shape, bytes.",
-            "hadal inspect tensors --model models/nano", "hadal inspect tensors --model model.safetensors --json")
+            "hadal inspect memory", "hadal inspect recipe fp8", "hadal inspect record models/run", "hadal inspect tensors --model model.safetensors --json")
         {
             model, json,
         };

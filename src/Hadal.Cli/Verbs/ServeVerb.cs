@@ -24,6 +24,7 @@ static class ServeVerb
         Option<string?> thinking = Options.Text("--thinking-model", "DIR", "A second model, for deepseek-reasoner and DeepThink (R1); without it one model does both.");
         Option<string?> urls = Options.Text("--urls", "URLS", $"Addresses to listen on, separated by semicolons. TLS is a proxy's work. [default: {ServerOptions.DefaultUrl}; workers take a free port and print it]");
         Option<string?> role = Options.OptionalChoice("--role", "One process of several: prefill reads prompts, decode writes texts, router is the server in front of both. Without it one process does all.", "prefill", "decode", "router");
+        Option<string> phases = Options.Choice("--phases", "Without --role: prefill and decode as separate workers of this process, which hand pages on, or joined in one engine. No text changes.", "separate", "joined");
         Option<string?> workers = Options.Text("--workers", "URLS", "With --role router: addresses of prefill and decode workers, separated by semicolons; each says which it is, and may come and go.");
         Option<string?> thinkingWorkers = Options.Text("--thinking-workers", "URLS", "With --role router: workers of a second model, for deepseek-reasoner and DeepThink (R1).");
         Option<TimeSpan?> ttft = Options.Duration("--ttft", "Goal for the time to the first token: requests wait in line rather than miss it.");
@@ -36,7 +37,7 @@ static class ServeVerb
         Option<bool> plainDecoding = Options.Switch("--no-speculation", "No token is drafted by the model's MTP module. No text changes.");
         Option<int> running = Options.Integer("--max-running", "Most requests generated together.", 32, 1, 4096);
         Option<int> queue = Options.Integer("--queue", "Most requests that wait; one more is answered 429.", 256, 1, 1 << 20);
-        Option<long> cache = Options.Bytes("--cache", "Memory for the latent cache of each model.", 256L << 20, 1 << 20);
+        Option<long> cache = Options.Bytes("--cache", "Memory for the latent cache of each model, half of it for each phase where they are separate.", 256L << 20, 1 << 20);
         Option<string?> cacheFolder = Options.Text("--cache-folder", "DIR", "Folder for cached prefixes that outlive memory and the process; without it they live in memory alone.");
         Option<long> cacheFolderSize = Options.Bytes("--cache-folder-size", "Most bytes in the cache folder of each model; the least recently used go.", 4L << 30, 1 << 20);
         Option<bool> shared = Options.Switch("--share-prefixes", "All users share cached prefixes; one can then learn by timing whether another sent a text.");
@@ -47,7 +48,7 @@ static class ServeVerb
             "hadal serve --role prefill --urls http://127.0.0.1:7001", "hadal serve --role decode --urls http://127.0.0.1:7002",
             "hadal serve --role router --workers \"http://127.0.0.1:7001;http://127.0.0.1:7002\" --ttft 2s --tpot 50ms")
         {
-            model, thinking, urls, role, workers, thinkingWorkers, ttft, tpot, home, database, smtp, strict, fast, plainDecoding, running, queue, cache, cacheFolder, cacheFolderSize, shared, backend,
+            model, thinking, urls, role, phases, workers, thinkingWorkers, ttft, tpot, home, database, smtp, strict, fast, plainDecoding, running, queue, cache, cacheFolder, cacheFolderSize, shared, backend,
             ServeMakeKeyVerb.Create(context),
             ServeOutboxVerb.Create(context),
             ServeGrantOperatorVerb.Create(context),
@@ -66,6 +67,7 @@ static class ServeVerb
                 Database = line.GetValue(database) ?? Environment.GetEnvironmentVariable("HADAL_DATABASE"),
                 Mail = line.GetValue(smtp),
                 IsStrict = line.GetValue(strict),
+                IsJoined = line.GetRequiredValue(phases) is "joined",
                 Router = new RouterOptions { TimeToFirstToken = line.GetValue(ttft), TimePerOutputToken = line.GetValue(tpot), QueueLength = line.GetValue(queue) },
                 Engine = new EngineOptions
                 {
@@ -98,8 +100,15 @@ static class ServeVerb
     {
         if (choice.Workers.Count + choice.ThinkingWorkers.Count > 0) throw CommandError.WrongUse("Workers were given without --role router.", "--role router", "add it, or leave --workers out");
         if (choice.Thinking is not null) ModelFolder.Require(choice.Thinking, "--thinking-model");
-        IInferenceEngine plain = WithGoals(Open(context, choice, choice.Model, "deepseek-chat"), choice.Router);
-        return Task.FromResult((plain, choice.Thinking is null ? plain : WithGoals(Open(context, choice, choice.Thinking, "deepseek-reasoner"), choice.Router)));
+        IInferenceEngine plain = OpenPhases(context, choice, choice.Model, "deepseek-chat");
+        return Task.FromResult((plain, choice.Thinking is null ? plain : OpenPhases(context, choice, choice.Thinking, "deepseek-reasoner")));
+    }
+
+    static IInferenceEngine OpenPhases(Context context, ServeChoice choice, string folder, string name)
+    {
+        if (choice.IsJoined) return WithGoals(Open(context, choice, folder, name), choice.Router);
+        ModelFolder.Require(folder);
+        return EngineFactory.OpenSeparate(folder, name, choice.Engine, choice.Router, Backends.Create(choice.Backend, context), warning => context.Terminal.Error.WriteLine($"warning: {warning}"));
     }
 
     // A goal is a router's work; one worker in this process is enough for it.
@@ -177,6 +186,8 @@ sealed record ServeChoice
     public string? Mail { get; init; }
 
     public bool IsStrict { get; init; }
+
+    public bool IsJoined { get; init; }
 
     public required RouterOptions Router { get; init; }
 

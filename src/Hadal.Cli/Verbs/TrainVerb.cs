@@ -41,6 +41,7 @@ static class TrainVerb
             }
 
             string path = line.GetValue(file) ?? throw CommandError.WrongUse("No run was given.", "the path of a run.json", "hadal train --example > run.json writes one to begin with");
+            if (Directory.Exists(path)) throw CommandError.Failed($"{path} is a folder.", "the path of a run.json", $"the run of a model stands in its folder: hadal train {Path.Combine(path, "run.json")}");
             if (!File.Exists(path)) throw CommandError.Failed($"There is no file {path}.", "the path of a run.json", "check the path; hadal train --example > run.json writes one to begin with");
             var warnings = new List<string>();
             RunConfiguration run = RunConfiguration.Load(path, warnings);

@@ -37,7 +37,7 @@ static class ModelConfigurationReader
         }
         catch (JsonException error)
         {
-            throw new ConfigurationException(file, "", $"the file is not valid JSON: {error.Message}", "Correct it or fetch it again.", error);
+            throw new ConfigurationException(file, "", $"the file is not valid JSON: {JsonFault.Describe(error)}", "Correct it or fetch it again.", error);
         }
         catch (InvalidOperationException error) // text that is not valid Unicode
         {

@@ -30,6 +30,19 @@ public static class EngineFactory
     public static PlainEngine OpenPlain(string directory, string name, EngineOptions? options = null, IBackend? backend = null, Action<string>? warn = null) =>
         Open(directory, name, backend, warn, withMtp: false, (model, weights, owned) => new PlainEngine(model, weights, options, owned));
 
+    /// <summary>As <see cref="Open(string, string, EngineOptions?, IBackend?, Action{string}?)"/>, with prefill and decode as separate workers of this process.</summary>
+    /// <param name="directory">config.json, safetensors and tokenizer.json.</param>
+    /// <param name="name">Public name, such as <c>deepseek-chat</c>.</param>
+    /// <param name="options">How the workers use the machine; null for defaults.</param>
+    /// <param name="goals">What the router before them keeps to; null for nothing.</param>
+    /// <param name="backend">Where it runs, owned by the router; null for the CPU with the threads of the environment.</param>
+    /// <param name="warn">Told what the loader remarks.</param>
+    public static Workers.Router OpenSeparate(string directory, string name, EngineOptions? options = null, Workers.RouterOptions? goals = null, IBackend? backend = null, Action<string>? warn = null)
+    {
+        options = (options ?? new EngineOptions()).Validate();
+        return Open(directory, name, backend, warn, options.Speculate, (model, weights, owned) => Workers.SeparateWorkers.Start(model, weights, options, goals, owned));
+    }
+
     /// <summary>Describes a model that is in memory.</summary>
     /// <param name="name">Public name.</param>
     /// <param name="transformer">The weights, in host memory.</param>

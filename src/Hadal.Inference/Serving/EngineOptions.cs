@@ -51,6 +51,15 @@ public sealed record EngineOptions
     /// <summary>After this time a token counts half in <see cref="EngineStatistics.RecentExpertLoad"/>.</summary>
     public TimeSpan ExpertLoadHalfLife { get; init; } = TimeSpan.FromMinutes(10);
 
+    /// <summary>Shared by engines that run one model in turns; null for an engine that has it alone.</summary>
+    internal Workers.ComputeTurns? Turns { get; init; }
+
+    /// <summary>Where pages of finished texts are sent; null for nowhere.</summary>
+    internal Workers.PageReturns? Returns { get; init; }
+
+    /// <summary>Where such pages come from; null for nowhere.</summary>
+    internal Workers.PageReturns? Returned { get; init; }
+
     /// <summary>Refuses impossible values.</summary>
     /// <exception cref="ArgumentException">The message names the option, its value and what is expected.</exception>
     public EngineOptions Validate()

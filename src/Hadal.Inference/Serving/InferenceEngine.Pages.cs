@@ -260,10 +260,17 @@ public sealed partial class InferenceEngine
         }
     }
 
-    /// <summary>Sends the full pages of a request to the disk.</summary>
+    /// <summary>Sends the full pages of a request to the disk, and those that its text added to the worker that reads prompts.</summary>
     void Remember(Sequence sequence)
     {
-        if (_store is null || sequence.Failure is not null) return;
+        if (sequence.Failure is not null) return;
+        if (Options.Returns is { } returns)
+        {
+            for (int block = (sequence.State.PromptLength - 1) / Page; (block + 1) * Page <= sequence.Computed && block < sequence.PageCount; block++)
+                returns.Give(sequence.Key(block), _pool, sequence.Pages[block]);
+        }
+
+        if (_store is null) return;
         for (int block = 0; (block + 1) * Page <= sequence.Computed && block < sequence.PageCount; block++)
             _store.Write(sequence.Key(block), (Pool: _pool, Page: sequence.Pages[block]), static (from, buffer) => from.Pool.CopyOut(from.Page, buffer.Span));
     }

@@ -119,10 +119,31 @@ public sealed partial class InferenceEngine : ThreadedEngine
 
     private protected override bool Step()
     {
+        Options.Returned?.TakeAll(_pool, _store);
         Admit();
-        long allocated = GC.GetAllocatedBytesForCurrentThread(), start = Stopwatch.GetTimestamp();
+        long allocated = GC.GetAllocatedBytesForCurrentThread();
         (int tokens, int logitRows) = Plan();
         if (_stepCount == 0) return _aside.Count > 0;
+        Options.Turns?.Enter();
+        try
+        {
+            Compute(tokens, logitRows);
+        }
+        finally
+        {
+            Options.Turns?.Leave();
+        }
+
+        for (int s = 0; s < _stepCount; s++) Seal(_step[s]);
+        StepAllocatedBytes += GC.GetAllocatedBytesForCurrentThread() - allocated;
+        for (int s = 0; s < _stepCount; s++) Report(_step[s]);
+        Volatile.Write(ref _steps, _steps + 1);
+        return true;
+    }
+
+    void Compute(int tokens, int logitRows)
+    {
+        long start = Stopwatch.GetTimestamp();
         _runner.RecentLoad.Advance(Stopwatch.GetElapsedTime(_begun, start).TotalSeconds);
         _runner.Forward(_step, _stepCount, tokens, logitRows);
         for (int s = 0; s < _stepCount; s++) Choose(_step[s]);
@@ -134,12 +155,7 @@ public sealed partial class InferenceEngine : ThreadedEngine
         }
 
         _runner.EndStep();
-        for (int s = 0; s < _stepCount; s++) Seal(_step[s]);
         Measure(start, tokens, logitRows);
-        StepAllocatedBytes += GC.GetAllocatedBytesForCurrentThread() - allocated;
-        for (int s = 0; s < _stepCount; s++) Report(_step[s]);
-        Volatile.Write(ref _steps, _steps + 1);
-        return true;
     }
 
     private protected override void DropCancelled()

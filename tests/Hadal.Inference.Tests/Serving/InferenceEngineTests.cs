@@ -84,7 +84,11 @@ public sealed class InferenceEngineTests
     }
 
     /// <summary>Sends random requests at random moments, gives some up, and compares the others with the plain engine, of the same or an equal model.</summary>
-    static async Task<EngineStatistics> Compare(TestModel model, TestModel alone, EngineOptions options, string way, int requests, ulong seed)
+    static Task<EngineStatistics> Compare(TestModel model, TestModel alone, EngineOptions options, string way, int requests, ulong seed) =>
+        Compare(() => new InferenceEngine(model.Served, model.Transformer, options), model, alone, way, requests, seed);
+
+    /// <summary>The same with any engine.</summary>
+    internal static async Task<EngineStatistics> Compare(Func<IInferenceEngine> open, TestModel model, TestModel alone, string way, int requests, ulong seed)
     {
         var random = new CounterRandom(seed, RandomPurpose.TestData);
         ulong draw = 0;
@@ -97,7 +101,7 @@ public sealed class InferenceEngineTests
 
         var answers = new ConcurrentDictionary<int, Answer>();
         EngineStatistics statistics;
-        await using (var engine = new InferenceEngine(model.Served, model.Transformer, options))
+        await using (IInferenceEngine engine = open())
         {
             await Task.WhenAll(all.Select(async (entry, n) =>
             {

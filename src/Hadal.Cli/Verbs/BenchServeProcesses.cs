@@ -13,11 +13,11 @@ namespace Hadal.Cli.Verbs;
 /// <summary>The parts that start processes of this program.</summary>
 sealed partial record BenchServeRun
 {
-    const int MixedRequests = 60;
+    int MixedRequests => Math.Min(60, 20 * Rounds);
 
     /// <summary>
     /// Readers and writers together: in this process by a joined engine and by separate workers, which take turns at all threads; then by one decode process that reads prompts too,
-    /// with all threads, and by a prefill and a decode process with half of them each. All behind a router, twice without goals and twice with them, in turns. Every run has prompts of
+    /// with all threads, and by a prefill and a decode process with half of them each. All behind a router, twice without goals and twice with them, in turns (once each with a single round). Every run has prompts of
     /// its own, which no cache can hold, and all have the same runs.
     /// </summary>
     async Task WorkersAsync(BenchServeResult result)
@@ -59,7 +59,7 @@ sealed partial record BenchServeRun
         async Task RunAsync(string name, Func<RouterOptions, Task<Router>> open)
         {
             ulong run = 0;
-            foreach ((int turn, bool goals) in ((int, bool)[])[(1, false), (1, true), (2, true), (2, false)])
+            foreach ((int turn, bool goals) in Rounds == 1 ? ((int, bool)[])[(1, false), (1, true)] : [(1, false), (1, true), (2, true), (2, false)])
             {
                 run++;
                 string owner = string.Create(CultureInfo.InvariantCulture, $"run{run}");

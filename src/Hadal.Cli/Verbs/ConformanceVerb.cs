@@ -15,7 +15,7 @@ static class ConformanceVerb
         Option<ulong> seed = Options.Seed(1);
         Option<bool> json = Options.Json();
         var verb = new Verb("conformance", "Runs every operation of a backend against the reference in double precision, on random shapes.",
-            "hadal conformance", "hadal conformance --backend reference --seed 7 --json")
+            "hadal conformance --backend reference", "hadal conformance --backend reference --seed 7 --json")
         {
             backend, seed, json,
         };

@@ -120,7 +120,7 @@ static class InspectVerb
         Option<string> model = Options.Model();
         Option<bool> json = Options.Json();
         var verb = new Verb("tensors", "Lists the tensors of a checkpoint: name, type, shape, bytes.",
-            "hadal inspect memory", "hadal inspect recipe fp8", "hadal inspect record models/run", "hadal inspect tensors --model model.safetensors --json")
+            "hadal inspect tensors --model models/nano", "hadal inspect tensors --model model.safetensors --json")
         {
             model, json,
         };

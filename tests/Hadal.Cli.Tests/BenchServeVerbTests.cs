@@ -29,7 +29,8 @@ public sealed class BenchServeVerbTests
         Assert.Equal([0, 1], json.GetProperty("fast_rows").EnumerateArray().Select(row => row.GetProperty("fast").GetInt32()));
         Assert.Equal([16, 64, 256], json.GetProperty("form_rows").EnumerateArray().Select(row => row.GetProperty("prompt_tokens").GetInt32()));
         JsonElement[] runs = [.. json.GetProperty("mixed_load").GetProperty("runs").EnumerateArray()];
-        Assert.Equal(["joined, in this process", "separate, in this process", "one process", "prefill and decode as processes"], runs.Select(run => run.GetProperty("workers").GetString()!).Distinct(StringComparer.Ordinal));
+        string[] workers = [.. runs.Select(run => run.GetProperty("workers").GetString()!).Distinct(StringComparer.Ordinal)];
+        Assert.Equal("joined, in this process|separate, in this process|one process|prefill and decode as processes", string.Join('|', workers));
         Assert.Equal([false, true, false, true, false, true, false, true], runs.Select(run => run.GetProperty("goals_kept").GetBoolean()));
         Assert.All(runs, run => Assert.InRange(run.GetProperty("within_goals_waiting_included").GetDouble(), 0, 1));
         Assert.True(json.GetProperty("start_seconds").GetDouble() > 0 && json.GetProperty("start_bytes").GetInt64() > 1 << 20);

@@ -128,7 +128,7 @@ sealed class RemoteWorker : IPrefillWorker, IDecodeWorker, IDisposable
         {
             throw Failed(failed, cancellationToken);
         }
-        catch (Exception ended) when (ended is InvalidOperationException or RpcException)
+        catch (Exception ended) when (ended is InvalidOperationException or RpcException or IOException)
         {
             // The call was over before all was sent, because the worker refused or died. Writing only learns that it is over; reading the answer says why.
         }

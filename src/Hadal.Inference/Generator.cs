@@ -32,7 +32,7 @@ public static class Generator
         Span<int> one = stackalloc int[1];
         for (int n = 0; n < maxNewTokens; n++)
         {
-            RequireNumbers(session);
+            Serving.TokenPicker.RequireNumbers(session.Logits, session.Length);
             int token = sampler.Choose(session.Logits, parameters, (ulong)session.Length);
             if (!receive(token)) return StopReason.Stopped;
             if (endTokens.Contains(token)) return StopReason.EndToken;
@@ -42,12 +42,5 @@ public static class Generator
         }
 
         return StopReason.Length;
-    }
-
-    static void RequireNumbers(GenerationSession session)
-    {
-        foreach (float logit in session.Logits)
-            if (!float.IsFinite(logit))
-                throw new InvalidDataException($"The logits after token {session.Length} hold {logit}: the model's weights are damaged or its training failed. Take an earlier checkpoint, or copy the files again.");
     }
 }

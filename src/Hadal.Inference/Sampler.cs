@@ -1,116 +1,168 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
 using Hadal.Numerics;
 
 namespace Hadal.Inference;
 
-/// <summary>How the next token is chosen.</summary>
-/// <param name="Temperature">0: the largest logit, lowest id on a tie. Otherwise logits are divided by it.</param>
-/// <param name="TopP">Smallest set of most likely tokens whose probability reaches this; 1 for all.</param>
-/// <param name="Seed">Draws are a function of (seed, position).</param>
-public readonly record struct SamplingParameters(double Temperature, double TopP, ulong Seed)
+/// <summary>What chooses tokens from logits: <see cref="Sampler"/>, or its slow twin.</summary>
+interface ISampler
 {
-    /// <summary>Greedy.</summary>
-    public static SamplingParameters Greedy { get; } = new(0, 1, 0);
-
-    /// <summary>Refuses values outside their range.</summary>
-    /// <exception cref="ArgumentException">Temperature below 0 or above 2, or top-p outside (0, 1].</exception>
-    public SamplingParameters Validate()
-    {
-        if (!(Temperature is >= 0 and <= 2)) throw new ArgumentException($"temperature {Temperature} is out of range; expected 0 to 2.");
-        if (!(TopP is > 0 and <= 1)) throw new ArgumentException($"top-p {TopP} is out of range; expected above 0 and up to 1.");
-        return this;
-    }
-}
-
-/// <summary>Chooses tokens from logits. Holds its buffers; not thread safe.</summary>
-public sealed class Sampler
-{
-    readonly double[] _weights;
-    readonly int[] _order;
-    readonly Comparison<int> _moreLikelyFirst; // made once: a lambda in the loop would be an allocation per token
-
-    /// <summary>Takes buffers for logits of <paramref name="vocabulary"/> tokens.</summary>
-    public Sampler(int vocabulary)
-    {
-        _weights = new double[vocabulary];
-        _order = new int[vocabulary];
-        _moreLikelyFirst = (a, b) => _weights[a] != _weights[b] ? _weights[b].CompareTo(_weights[a]) : a.CompareTo(b);
-    }
-
-    /// <summary>The largest logit, lowest id on a tie.</summary>
-    public static int Largest(ReadOnlySpan<float> logits)
-    {
-        int best = 0;
-        for (int v = 1; v < logits.Length; v++)
-            if (logits[v] > logits[best]) best = v;
-        return best;
-    }
-
-    /// <summary>The token at <paramref name="position"/>; a pure function of its arguments.</summary>
-    public int Choose(ReadOnlySpan<float> logits, SamplingParameters parameters, ulong position)
-    {
-        if (logits.Length != _weights.Length) throw new ArgumentException($"{logits.Length} logits were given, expected {_weights.Length}.", nameof(logits));
-        if (parameters.Temperature == 0) return Largest(logits);
-
-        double draw = new CounterRandom(parameters.Seed, RandomPurpose.Sampling).Uniform(position);
-        (double kept, int count) = Nucleus(logits, logits[Largest(logits)], parameters);
-        return Walk(draw * kept, count, sorted: parameters.TopP < 1);
-    }
-
-    // What is kept: its summed weight and how many; with a nucleus the ids are the first of _order, otherwise all ids in order.
-    (double Kept, int Count) Nucleus(ReadOnlySpan<float> logits, double top, SamplingParameters parameters)
-    {
-        // 1. Unnormalised probabilities in id order, so that sums have one order.
-        double total = 0;
-        for (int v = 0; v < logits.Length; v++) total += _weights[v] = Math.Exp((logits[v] - top) / parameters.Temperature);
-        if (parameters.TopP >= 1) return (total, logits.Length);
-
-        // 2. Most likely first, ids break ties; cut where the sum reaches top-p. Only tokens above a bound are sorted; where they do not reach top-p, all are.
-        double bound = 1.0 / 1024;
-        while (true)
-        {
-            int candidates = 0;
-            for (int v = 0; v < logits.Length; v++)
-                if (_weights[v] >= bound) _order[candidates++] = v;
-            _order.AsSpan(0, candidates).Sort(_moreLikelyFirst);
-            double kept = 0;
-            int count = 0;
-            while (count < candidates && kept < parameters.TopP * total) kept += _weights[_order[count++]];
-            if (kept >= parameters.TopP * total || candidates == logits.Length) return (kept, count);
-            bound = bound > 1e-12 ? bound / 4096 : 0;
-        }
-    }
+    /// <summary>The token at a position; a pure function of its arguments.</summary>
+    int Choose(ReadOnlySpan<float> logits, SamplingParameters parameters, ulong position);
 
     /// <summary>The distribution from which <see cref="Choose"/> draws: probabilities [vocabulary], those outside the nucleus 0.</summary>
+    void Distribution(ReadOnlySpan<float> logits, SamplingParameters parameters, Span<double> probabilities);
+}
+
+/// <summary>
+/// Chooses tokens from logits: <see cref="PlainSampler"/>, which defines the choice, in vectors and without sorting. Likelihoods are integers (<see cref="IntegerWeights"/>), so that
+/// their sums are the same in any order. The nucleus is found by its least likelihood: bisection over powers of two, then inside one octave. Of the race, only numbers that
+/// may win are computed: −ln(1 − x) is never below x. Holds its buffers; not thread safe.
+/// </summary>
+public sealed class Sampler : ISampler
+{
+    readonly long[] _weights, _octave;
+
+    /// <summary>Takes buffers for logits of <paramref name="vocabulary"/> tokens.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">Below 1 or above 2²⁰.</exception>
+    public Sampler(int vocabulary)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(vocabulary, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(vocabulary, IntegerWeights.MostEntries);
+        _weights = new long[vocabulary];
+        _octave = new long[vocabulary];
+    }
+
+    /// <summary>The largest logit, lowest id on a tie; what is not a number counts as least; 0 where there is nothing above −∞.</summary>
+    public static int Largest(ReadOnlySpan<float> logits) => LogitScan.Largest(logits);
+
+    /// <inheritdoc/>
+    public int Choose(ReadOnlySpan<float> logits, SamplingParameters parameters, ulong position)
+    {
+        Require(logits.Length);
+        int largest = Largest(logits);
+        if (parameters.Temperature == 0) return largest;
+        if (Weigh(logits, largest, parameters) == 0) return largest;
+        return Race(new CounterRandom(parameters.Seed, RandomPurpose.SamplingRace, checked((uint)position)), largest);
+    }
+
+    /// <inheritdoc/>
     public void Distribution(ReadOnlySpan<float> logits, SamplingParameters parameters, Span<double> probabilities)
     {
+        Require(logits.Length);
         int largest = Largest(logits);
         probabilities.Clear();
-        if (parameters.Temperature == 0)
+        long kept = parameters.Temperature == 0 ? 0 : Weigh(logits, largest, parameters);
+        if (kept == 0)
         {
             probabilities[largest] = 1;
             return;
         }
 
-        (double total, int count) = Nucleus(logits, logits[largest], parameters);
-        for (int i = 0; i < count; i++)
-        {
-            int id = parameters.TopP >= 1 ? i : _order[i];
-            probabilities[id] = _weights[id] / total;
-        }
+        for (int v = 0; v < _weights.Length; v++) probabilities[v] = _weights[v] / (double)kept;
     }
 
-    int Walk(double target, int count, bool sorted)
+    void Require(int count)
     {
-        double sum = 0;
-        int last = 0;
-        for (int i = 0; i < count; i++)
+        if (count != _weights.Length) throw new ArgumentException($"{count} logits were given, expected {_weights.Length}.", "logits");
+    }
+
+    /// <summary>Weights of the nucleus, 0 outside; their sum, 0 where no logit is above −∞.</summary>
+    long Weigh(ReadOnlySpan<float> logits, int largest, SamplingParameters parameters)
+    {
+        long total = IntegerWeights.Fill(logits, logits[largest], parameters.Temperature, _weights);
+        long goal = IntegerWeights.Goal(total, parameters.TopP);
+        return goal == total ? total : Trim(goal);
+    }
+
+    /// <summary>Keeps the largest weights until their sum reaches the goal, of equal ones those with the lowest ids; returns the sum.</summary>
+    long Trim(long goal)
+    {
+        // 1. The octave of the least weight kept: the weights from 2^low on reach the goal, those from 2^(low + 1) on do not.
+        int low = 0, high = IntegerWeights.Bits + 1;
+        long above = 0;
+        while (high - low > 1)
         {
-            int id = sorted ? _order[i] : i;
-            if (_weights[id] > 0) last = id;
-            sum += _weights[id];
-            if (target < sum) return id;
+            int middle = (low + high) / 2;
+            long sum = LogitScan.SumAtLeast(_weights, 1L << middle);
+            if (sum >= goal)
+            {
+                low = middle;
+            }
+            else
+            {
+                high = middle;
+                above = sum;
+            }
         }
 
-        return last; // rounding left the target at the very end
+        // 2. The least weight kept, among those of the octave.
+        Span<long> octave = _octave.AsSpan(0, LogitScan.Between(_weights, 1L << low, 1L << high, _octave));
+        long least = 1L << low, beyond = 1L << high, larger = above;
+        while (beyond - least > 1)
+        {
+            long middle = least + ((beyond - least) / 2);
+            long sum = above + LogitScan.SumAtLeast(octave, middle);
+            if (sum >= goal)
+            {
+                least = middle;
+            }
+            else
+            {
+                beyond = middle;
+                larger = sum;
+            }
+        }
+
+        // 3. Of those that have it, as many as the goal needs.
+        int needed = (int)((goal - larger + least - 1) / least);
+        LogitScan.Keep(_weights, least, needed);
+        return larger + (needed * least);
+    }
+
+    int Race(CounterRandom random, int largest)
+    {
+        ref long weights = ref MemoryMarshal.GetArrayDataReference(_weights);
+        int winner = largest, at = 0;
+        double best = IntegerWeights.Finish(random.UInt64((ulong)largest), _weights[largest]);
+        Span<ulong> words = stackalloc ulong[16];
+        ref ulong word = ref MemoryMarshal.GetReference(words);
+        for (; at <= _weights.Length - 16; at += 16)
+        {
+            Vector512<long> first = Vector512.LoadUnsafe(ref weights, (nuint)at), second = Vector512.LoadUnsafe(ref weights, (nuint)at + 8);
+            if ((first | second) == Vector512<long>.Zero) continue;
+            random.Fill(words, (ulong)at);
+            Vector512<double> bound = Vector512.Create(best * (1 + 1e-12));
+            uint may = May(Vector512.LoadUnsafe(ref word), first, bound) | (May(Vector512.LoadUnsafe(ref word, 8), second, bound) << 8);
+            for (; may != 0; may &= may - 1)
+            {
+                int lane = BitOperations.TrailingZeroCount(may);
+                Enter(words[lane], at + lane, ref best, ref winner);
+            }
+        }
+
+        for (; at < _weights.Length; at++)
+            if (_weights[at] > 0) Enter(random.UInt64((ulong)at), at, ref best, ref winner);
+        return winner;
+    }
+
+    // Whose x is not above bound·weight, of eight.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    static uint May(Vector512<ulong> words, Vector512<long> weights, Vector512<double> bound)
+    {
+        Vector512<double> x = ((words >>> 12) | Vector512.Create(0x3FF0_0000_0000_0000UL)).AsDouble() - Vector512<double>.One;
+        Vector512<double> offset = Vector512.Create(IntegerWeights.Offset);
+        Vector512<double> weight = (weights | offset.AsInt64()).AsDouble() - offset;
+        return (uint)Vector512.ExtractMostSignificantBits(Vector512.LessThanOrEqual(x, bound * weight) & Vector512.GreaterThan(weight, Vector512<double>.Zero));
+    }
+
+    void Enter(ulong word, int id, ref double best, ref int winner)
+    {
+        double finish = IntegerWeights.Finish(word, _weights[id]);
+        if (finish > best || (finish == best && id >= winner)) return;
+        best = finish;
+        winner = id;
     }
 }

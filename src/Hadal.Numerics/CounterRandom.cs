@@ -27,6 +27,8 @@ public enum RandomPurpose : uint
     Simulation = 10,
     /// <summary>Mutations made by fuzz tests.</summary>
     Fuzzing = 11,
+    /// <summary>One number for each token of the vocabulary, which decides what is sampled; the stream is the position.</summary>
+    SamplingRace = 12,
 }
 
 /// <summary>
@@ -40,7 +42,7 @@ public enum RandomPurpose : uint
 /// <param name="seed">The run's seed.</param>
 /// <param name="purpose">What the numbers are for.</param>
 /// <param name="stream">Which of several sequences of that purpose.</param>
-public readonly struct CounterRandom(ulong seed, RandomPurpose purpose, uint stream = 0)
+public readonly partial struct CounterRandom(ulong seed, RandomPurpose purpose, uint stream = 0)
 {
     enum Kind : uint
     {

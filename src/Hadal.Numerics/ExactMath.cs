@@ -4,7 +4,7 @@ namespace Hadal.Numerics;
 /// Elementary functions made of + − × ÷ and √ alone. IEEE 754 defines those to the last bit, so these functions return the same bits on every machine; the ones of
 /// <see cref="Math"/> call the platform's library and may not. Accurate to about two units in the last place, which is all that random numbers need.
 /// </summary>
-public static class ExactMath
+public static partial class ExactMath
 {
     const double Ln2High = 0.693147180369123816490; // 33 bits: a product with an exponent is exact
     const double Ln2Low = 1.9082149292705877e-10;

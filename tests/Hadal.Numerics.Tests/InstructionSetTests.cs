@@ -21,7 +21,7 @@ public sealed class InstructionSetTests
     public async Task Conversions_and_quantisation_pass_with_narrower_vectors(int bits, string variables)
     {
         Assert.False(Environment.GetEnvironmentVariable(Expected) is not null, "A child does not start children.");
-        string[] classes = [nameof(BF16Tests), nameof(FloatFormatTests), nameof(SpanConversionTests), nameof(TileQuantizerTests), nameof(VectorWidthTests)];
+        string[] classes = [nameof(BF16Tests), nameof(FloatFormatTests), nameof(SpanConversionTests), nameof(TileQuantizerTests), nameof(VectorFunctionTests), nameof(VectorWidthTests)];
         var start = new ProcessStartInfo(Environment.ProcessPath!, ["--no-ansi", "--progress", "off", .. classes.SelectMany(name => new[] { "--filter-class", $"{typeof(InstructionSetTests).Namespace}.{name}" })])
         {
             UseShellExecute = false, RedirectStandardOutput = true, RedirectStandardError = true,

@@ -45,7 +45,7 @@ public sealed partial class InferenceEngine : ThreadedEngine
     }
 
     InferenceEngine(ServedModel model, Transformer transformer, EngineOptions options, int pages, IReadOnlyList<IDisposable> owned)
-        : base(model with { MaxPositions = (int)Math.Min(model.MaxPositions, (pages - 1L) * GenerationSession.PageLength) }, options, transformer.Shape.Vocabulary, fair: true, owned)
+        : base(model with { MaxPositions = (int)Math.Min(model.MaxPositions, (pages - 1L) * GenerationSession.PageLength) }, options, transformer.Shape.Vocabulary, new Sampler(transformer.Shape.Vocabulary), fair: true, owned)
     {
         _transformer = transformer;
         bool speculate = Speculates(transformer, options);

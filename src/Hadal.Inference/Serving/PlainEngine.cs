@@ -20,7 +20,7 @@ public sealed class PlainEngine : ThreadedEngine
     /// <param name="options">Only the length of the queue matters.</param>
     /// <param name="owned">Released with the engine, in this order.</param>
     public PlainEngine(ServedModel model, Transformer transformer, EngineOptions? options = null, params IReadOnlyList<IDisposable> owned)
-        : base(model, options ?? new EngineOptions(), transformer.Shape.Vocabulary, fair: false, owned)
+        : base(model, options ?? new EngineOptions(), transformer.Shape.Vocabulary, new PlainSampler(), fair: false, owned)
     {
         _session = new GenerationSession(transformer, model.MaxPositions);
         Begin();

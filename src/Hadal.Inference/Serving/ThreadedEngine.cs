@@ -25,11 +25,11 @@ public abstract class ThreadedEngine : IInferenceEngine
     long _lastStart, _lastPlaces;
     double _secondsPerStart = 1;
 
-    private protected ThreadedEngine(ServedModel model, EngineOptions options, int vocabulary, bool fair, IReadOnlyList<IDisposable> owned)
+    private protected ThreadedEngine(ServedModel model, EngineOptions options, int vocabulary, ISampler sampler, bool fair, IReadOnlyList<IDisposable> owned)
     {
         Model = model;
         Options = options.Validate();
-        Picker = new TokenPicker(model.Tokenizer, vocabulary);
+        Picker = new TokenPicker(model.Tokenizer, vocabulary, sampler);
         Queue = new RequestQueue(fair);
         _owned = owned;
         _wake = () => _signal.Set();

@@ -1,3 +1,4 @@
+using Hadal.Numerics;
 using Hadal.Text;
 
 namespace Hadal.Inference.Serving;
@@ -5,9 +6,9 @@ namespace Hadal.Inference.Serving;
 /// <summary>Chooses tokens for requests: penalties, the form, then the sampler. Holds the buffers of one engine thread; not thread safe.</summary>
 /// <param name="tokenizer">The model's.</param>
 /// <param name="vocabulary">Logits of the model.</param>
-sealed class TokenPicker(Tokenizer tokenizer, int vocabulary)
+/// <param name="sampler">What chooses at last.</param>
+sealed class TokenPicker(Tokenizer tokenizer, int vocabulary, ISampler sampler)
 {
-    readonly Sampler _sampler = new(vocabulary);
     readonly float[] _adjusted = new float[vocabulary];
     JsonTokens? _json;
 
@@ -19,27 +20,26 @@ sealed class TokenPicker(Tokenizer tokenizer, int vocabulary)
     public JsonTokens Json => _json ??= new JsonTokens(tokenizer, vocabulary);
 
     /// <summary>The next token of a request: a function of the logits, the request and the tokens it has so far.</summary>
-    public int Choose(RequestState state, ReadOnlySpan<float> logits) => _sampler.Choose(Adjust(state, logits), state.Request.Sampling, (ulong)state.Length);
+    public int Choose(RequestState state, ReadOnlySpan<float> logits) => sampler.Choose(Adjust(state, logits), state.Request.Sampling, (ulong)state.Length);
 
     /// <summary>The distribution from which <see cref="Choose"/> draws; temperature above 0.</summary>
     public void Distribution(RequestState state, ReadOnlySpan<float> logits, Span<double> probabilities) =>
-        _sampler.Distribution(Adjust(state, logits), state.Request.Sampling, probabilities);
+        sampler.Distribution(Adjust(state, logits), state.Request.Sampling, probabilities);
 
     /// <summary>Refuses logits that are no numbers.</summary>
     /// <exception cref="InvalidDataException">One is infinite or not a number.</exception>
     public static void RequireNumbers(ReadOnlySpan<float> logits, int position)
     {
-        foreach (float logit in logits)
-            if (!float.IsFinite(logit))
-                throw new InvalidDataException($"The logits after token {position} hold {logit}: the model's weights are damaged or its training failed. Take an earlier checkpoint, or copy the files again.");
+        int strange = LogitScan.NotFinite(logits);
+        if (strange >= 0)
+            throw new InvalidDataException($"The logits after token {position} hold {logits[strange]}: the model's weights are damaged or its training failed. Take an earlier checkpoint, or copy the files again.");
     }
 
     /// <summary>The natural logarithm of a token's probability, and of the likeliest ones, lowest id first on a tie.</summary>
     public static TokenLogProbability LogProbability(ReadOnlySpan<float> logits, int token, int top)
     {
-        double largest = logits[Sampler.Largest(logits)], sum = 0;
-        foreach (float logit in logits) sum += Math.Exp(logit - largest);
-        double normalizer = largest + Math.Log(sum);
+        float largest = logits[LogitScan.Largest(logits)];
+        double normalizer = largest + ExactMath.Log(IntegerWeights.Sum(logits, largest) * (1.0 / (1L << IntegerWeights.Bits)));
         var best = new List<int>(top + 1);
         for (int v = 0; v < logits.Length && top > 0; v++)
         {

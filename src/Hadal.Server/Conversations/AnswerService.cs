@@ -19,6 +19,7 @@ sealed partial class AnswerService(ChatEngines engines, IServiceScopeFactory sco
 {
     const double Temperature = 0.6;
     const double TopP = 0.95;
+    const int SaveRetries = 5;
     static readonly TimeSpan SavePause = TimeSpan.FromSeconds(2);
     static readonly TimeSpan KeepTime = TimeSpan.FromSeconds(60);
     readonly ConcurrentDictionary<Guid, RunningAnswer> _answers = new();
@@ -207,9 +208,9 @@ sealed partial class AnswerService(ChatEngines engines, IServiceScopeFactory sco
                     .ExecuteUpdateAsync(set => set.SetProperty(row => row.Text, text).SetProperty(row => row.Reasoning, thought), cancellationToken));
                 saved = length;
             }
-            catch (Exception exception) when (exception is System.Data.Common.DbException or InvalidOperationException)
+            catch (Exception exception) when (exception is not OperationCanceledException)
             {
-                SavingFailed(log, exception, answer.MessageId);
+                SavingDelayed(log, exception, answer.MessageId, SavePause.TotalSeconds);
             }
         }
     }
@@ -223,20 +224,24 @@ sealed partial class AnswerService(ChatEngines engines, IServiceScopeFactory sco
         {
             try
             {
-                await KeepAsync(async database =>
-                {
-                    // The row may be gone with its conversation; then there is nothing to keep.
-                    if (!await database.Messages.AnyAsync(row => row.Id == message.Id)) return 0;
-                    database.Messages.Update(message);
-                    return await database.SaveChangesAsync();
-                });
+                // One statement: the row may go with its conversation at any moment, and then there is nothing to keep.
+                await KeepAsync(database => database.Messages.Where(row => row.Id == message.Id).ExecuteUpdateAsync(set => set
+                    .SetProperty(row => row.Text, message.Text).SetProperty(row => row.Reasoning, message.Reasoning).SetProperty(row => row.ReasoningMilliseconds, message.ReasoningMilliseconds)
+                    .SetProperty(row => row.State, message.State).SetProperty(row => row.Note, message.Note).SetProperty(row => row.Finished, message.Finished)
+                    .SetProperty(row => row.PromptTokens, message.PromptTokens).SetProperty(row => row.CachedTokens, message.CachedTokens).SetProperty(row => row.GeneratedTokens, message.GeneratedTokens)));
                 break;
             }
-            catch (Exception exception) when (exception is DbUpdateException or System.Data.Common.DbException or InvalidOperationException)
+            catch (Exception exception)
             {
-                SavingFailed(log, exception, message.Id);
-                if (exception is DbUpdateConcurrencyException || round >= 5) break;
-                await Task.Delay(TimeSpan.FromSeconds(1 << round), clock);
+                if (round == SaveRetries)
+                {
+                    SavingFailed(log, exception, message.Id);
+                    break;
+                }
+
+                TimeSpan pause = TimeSpan.FromSeconds(1 << round);
+                SavingDelayed(log, exception, message.Id, pause.TotalSeconds);
+                await Task.Delay(pause, clock);
             }
         }
 
@@ -273,4 +278,7 @@ sealed partial class AnswerService(ChatEngines engines, IServiceScopeFactory sco
 
     [LoggerMessage(Level = LogLevel.Error, Message = "The answer {Message} could not be saved")]
     static partial void SavingFailed(ILogger logger, Exception exception, Guid message);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The answer {Message} could not be saved; the next try is in {Seconds} s")]
+    static partial void SavingDelayed(ILogger logger, Exception exception, Guid message, double seconds);
 }

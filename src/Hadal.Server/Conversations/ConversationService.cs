@@ -109,7 +109,7 @@ sealed partial class ConversationService(HadalDatabase database, AnswerService a
         Guid leaf = messageId;
         while (messages.FindLast(message => message.ParentId == leaf) is { } child) leaf = child.Id;
         conversation.LeafId = leaf;
-        await database.SaveChangesAsync(cancellationToken);
+        await SaveAsync(conversation, cancellationToken);
         return View(conversation, messages);
     }
 
@@ -119,7 +119,14 @@ sealed partial class ConversationService(HadalDatabase database, AnswerService a
         await FindAsync(personId, id, cancellationToken);
         if (answers.Find(messageId) is not { } answer || answer.ConversationId != id) return; // it has ended already
         answer.Stop();
-        await answer.Completion.Task.WaitAsync(TimeSpan.FromSeconds(10), cancellationToken);
+        try
+        {
+            await answer.Completion.Task.WaitAsync(TimeSpan.FromSeconds(10), cancellationToken);
+        }
+        catch (TimeoutException)
+        {
+            // It ends as soon as the engine and the database let it; whoever reads it hears of the end.
+        }
     }
 
     /// <summary>Gives a conversation another title.</summary>
@@ -129,7 +136,7 @@ sealed partial class ConversationService(HadalDatabase database, AnswerService a
         string clean = Spaces().Replace(StoredText.Clean(title), " ").Trim();
         if (clean.Length is 0 or > ConversationLimits.LongestTitle) throw new AppException(StatusCode.BadRequest, $"A title has 1 to {ConversationLimits.LongestTitle} characters.", "title");
         conversation.Title = clean;
-        await database.SaveChangesAsync(cancellationToken);
+        await SaveAsync(conversation, cancellationToken);
     }
 
     /// <summary>Deletes a conversation.</summary>
@@ -139,6 +146,7 @@ sealed partial class ConversationService(HadalDatabase database, AnswerService a
         answers.StopAll(answer => answer.ConversationId == id);
         await database.Messages.Where(message => message.ConversationId == id).ExecuteDeleteAsync(cancellationToken);
         await database.Conversations.Where(conversation => conversation.Id == id).ExecuteDeleteAsync(cancellationToken);
+        answers.StopAll(answer => answer.ConversationId == id); // one that was begun in the meantime
     }
 
     /// <summary>Deletes every conversation of a person.</summary>
@@ -196,7 +204,7 @@ sealed partial class ConversationService(HadalDatabase database, AnswerService a
             conversation.Updated = now;
             if (question is not null) database.Messages.Add(question);
             database.Messages.Add(message);
-            await database.SaveChangesAsync(cancellationToken);
+            await SaveAsync(conversation, cancellationToken);
             database.Entry(message).State = EntityState.Detached; // from here on it belongs to its writer
         }
         catch
@@ -214,6 +222,24 @@ sealed partial class ConversationService(HadalDatabase database, AnswerService a
     async Task<Conversation> FindAsync(Guid personId, Guid id, CancellationToken cancellationToken) =>
         await database.Conversations.SingleOrDefaultAsync(conversation => conversation.Id == id && conversation.PersonId == personId, cancellationToken)
         ?? throw AppException.NotFound("conversation");
+
+    // Other windows may delete the conversation, or the account, between the reading and the writing.
+    async Task SaveAsync(Conversation conversation, CancellationToken cancellationToken)
+    {
+        bool isNew = database.Entry(conversation).State == EntityState.Added;
+        try
+        {
+            await database.SaveChangesAsync(cancellationToken);
+        }
+        catch (DbUpdateException)
+        {
+            bool isThere = isNew
+                ? await database.Users.AnyAsync(person => person.Id == conversation.PersonId, cancellationToken)
+                : await database.Conversations.AnyAsync(row => row.Id == conversation.Id, cancellationToken);
+            if (isThere) throw;
+            throw AppException.NotFound(isNew ? "account" : "conversation");
+        }
+    }
 
     // Identifiers are made in order of time: this is the order of versions as well.
     async Task<List<Message>> MessagesAsync(Guid conversationId, CancellationToken cancellationToken)

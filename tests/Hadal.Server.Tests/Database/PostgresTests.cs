@@ -17,6 +17,15 @@ public sealed class PostgresConversationTests(PostgresServer server) : Conversat
     protected override string? Database => _connection ??= server.NewDatabase();
 }
 
+/// <summary>Answers without their conversation or their database, on PostgreSQL.</summary>
+[Trait("tier", "full")]
+public sealed class PostgresDeletionTests(PostgresServer server) : DeletionTests, IClassFixture<PostgresServer>
+{
+    string? _connection;
+
+    protected override string? Database => _connection ??= server.NewDatabase();
+}
+
 /// <summary>Everything about accounts, on PostgreSQL.</summary>
 [Trait("tier", "full")]
 public sealed class PostgresAccountTests(PostgresServer server) : AccountTests, IClassFixture<PostgresServer>

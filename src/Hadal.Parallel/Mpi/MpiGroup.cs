@@ -20,10 +20,13 @@ sealed class MpiGroup : ProcessGroup
 
     public override int WorldRank(int rank) => _worldRanks[rank];
 
-    internal override void ThrowIfLost() => _watch.Check([], this);
+    internal override RankLostException? Loss => _watch.Loss;
+
+    internal override RankLostException Lose(int rank, string reason) => _watch.Lose(rank, reason);
 
     protected override void Run(ReadOnlySpan<Transfer> batch)
     {
+        _watch.Check(batch, this); // nothing is sent any more once a loss is known
         int count = 0;
         foreach (ref readonly Transfer transfer in batch)
         {

@@ -60,18 +60,22 @@ public static class MpiRanks
             world.Barrier();
             watch.Leave();
         }
-        catch (RankLostException exception)
+        catch (Exception exception) when (Tell(watch, rank, exception))
         {
-            watch.Lose(exception.Rank, exception.Message);
-            throw; // no MPI_Finalize: it would wait for the lost
-        }
-        catch (Exception exception)
-        {
-            watch.Fail($"Rank {rank} was lost: {exception.GetType().Name}: {exception.Message}");
-            throw new RankLostException(rank, $"Rank {rank} was lost: {exception.GetType().Name}: {exception.Message}", exception);
+            // No MPI_Finalize: it would wait for the lost.
+            if (exception is RankLostException) throw;
+            throw new RankLostException(watch.Loss!.Rank, watch.Loss.Message, exception);
         }
 
         library.End();
+    }
+
+    // As the filter of a catch it runs before anything below is disposed: what is sent while the rank unwinds cannot come before the name.
+    static bool Tell(RankWatch watch, int rank, Exception exception)
+    {
+        if (exception is RankLostException lost) watch.Lose(lost.Rank, lost.Message);
+        else watch.Lose(rank, $"Rank {rank} was lost: {exception.GetType().Name}: {exception.Message}");
+        return true;
     }
 
     // Everyone learns where rank 0 listens, and a word that proves membership.

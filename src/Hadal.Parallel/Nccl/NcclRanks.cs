@@ -24,8 +24,9 @@ public static class NcclRanks
         NcclLibrary library = NcclLibrary.Instance;
         InProcessRanks.Run(ranks, control =>
         {
+            // A rank that throws is told lost before what follows is disposed (InProcessRanks).
             using CudaContext context = CudaContext.Open(control.Rank);
-            using var group = new NcclGroup(library, context, control);
+            using var group = new NcclGroup(new NcclDevice(library, context), control);
             work(group, context);
             group.Barrier();
         });

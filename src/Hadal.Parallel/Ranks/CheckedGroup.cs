@@ -28,7 +28,9 @@ public sealed unsafe class CheckedGroup : ProcessGroup
     /// <inheritdoc/>
     public override int WorldRank(int rank) => _inner.WorldRank(rank);
 
-    internal override void ThrowIfLost() => _inner.ThrowIfLost();
+    internal override RankLostException? Loss => _inner.Loss;
+
+    internal override RankLostException Lose(int rank, string reason) => _inner.Lose(rank, reason);
 
     /// <inheritdoc/>
     protected override void Run(ReadOnlySpan<Transfer> batch)

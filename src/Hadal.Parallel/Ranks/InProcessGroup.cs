@@ -11,10 +11,9 @@ sealed class InProcessGroup(InProcessHub hub, int rank) : ProcessGroup(rank, hub
 
     public override int WorldRank(int rank) => hub.WorldRanks[rank];
 
-    internal override void ThrowIfLost()
-    {
-        if (hub.World.Loss is { } loss) throw new RankLostException(loss.Rank, loss.Message, loss);
-    }
+    internal override RankLostException? Loss => hub.World.Loss;
+
+    internal override RankLostException Lose(int rank, string reason) => hub.World.Lose(rank, reason);
 
     protected override void Run(ReadOnlySpan<Transfer> batch)
     {

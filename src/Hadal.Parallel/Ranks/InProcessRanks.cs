@@ -44,21 +44,21 @@ public static class InProcessRanks
             using var group = new InProcessGroup(hub, rank);
             work(group);
         }
-        catch (RankLostException) when (hub.World.Loss is not null)
+        catch (Exception exception) when (Tell(hub.World, rank, exception))
         {
-            // A consequence of the loss that is reported.
-        }
-        catch (RankLostException exception)
-        {
-            hub.World.Lose(exception.Rank, exception.Message, exception); // seen by a layer above the transport
-        }
-        catch (Exception exception)
-        {
-            hub.World.Lose(rank, $"Rank {rank} was lost: {exception.GetType().Name}: {exception.Message}", exception);
+            // It is reported when all have ended.
         }
         finally
         {
             hub.World.End(rank);
         }
+    }
+
+    // As the filter of a catch it runs before anything below is disposed: whoever says good-bye to others while the rank unwinds finds the loss told already.
+    static bool Tell(InProcessWorld world, int rank, Exception exception)
+    {
+        if (exception is not RankLostException lost) world.Lose(rank, $"Rank {rank} was lost: {exception.GetType().Name}: {exception.Message}", exception);
+        else world.Lose(lost.Rank, lost.Message, lost); // seen by a layer above the transport, or a consequence of the first
+        return true;
     }
 }

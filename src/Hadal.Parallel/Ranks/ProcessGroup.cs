@@ -4,9 +4,8 @@ namespace Hadal.Parallel.Ranks;
 
 /// <summary>
 /// The ranks that work together, seen from one of them. A transport supplies one primitive, the batch of <see cref="Exchange"/>, and moves bytes; every
-/// collective is made of it here. No transport adds: <see cref="TreeSum"/> sums the values of a group's ranks along one fixed tree, and a training step adds its
-/// gradients on the ranks that own them along the tree over micro-batches, from messages (docs/architecture.md §8). All members call the collectives in the same
-/// order. One thread at a time uses a group.
+/// collective is made of it here. No transport adds: a training step adds its gradients on the ranks that own them along the tree over micro-batches,
+/// from messages (docs/architecture.md §8). All members call the collectives in the same order. One thread at a time uses a group.
 /// </summary>
 public abstract unsafe class ProcessGroup : IDisposable
 {
@@ -205,10 +204,12 @@ public abstract unsafe class ProcessGroup : IDisposable
         GC.SuppressFinalize(this);
     }
 
-    /// <summary>Throws when a rank of the world was lost; for transports that wait elsewhere.</summary>
-    internal virtual void ThrowIfLost()
-    {
-    }
+    /// <summary>The first loss of the world that this rank knows of; null for none.</summary>
+    internal virtual RankLostException? Loss => null;
+
+    /// <summary>Tells the world that a rank was lost.</summary>
+    /// <returns>The first loss, which everyone names.</returns>
+    internal virtual RankLostException Lose(int rank, string reason) => new(rank, reason);
 
     /// <summary>Runs a batch whose peers and sizes are in range.</summary>
     protected abstract void Run(ReadOnlySpan<Transfer> batch);

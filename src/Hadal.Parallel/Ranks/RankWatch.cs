@@ -108,9 +108,6 @@ sealed class RankWatch(int rank, int size) : IDisposable
         return Loss!;
     }
 
-    /// <summary>This rank ends by a fault of its own.</summary>
-    public void Fail(string reason) => Lose(rank, reason);
-
     /// <summary>This rank ends in order.</summary>
     public void Leave()
     {

@@ -162,7 +162,9 @@ sealed unsafe class VirtualGroup(ProcessGroup inner, VirtualCluster cluster, Vir
 
     public override int WorldRank(int rank) => inner.WorldRank(rank);
 
-    internal override void ThrowIfLost() => inner.ThrowIfLost();
+    internal override RankLostException? Loss => inner.Loss;
+
+    internal override RankLostException Lose(int rank, string reason) => inner.Lose(rank, reason);
 
     protected override void Run(ReadOnlySpan<Transfer> batch)
     {

@@ -37,7 +37,7 @@ sealed class RankEngine : ITrainingEngine
     readonly string _identity;
     readonly double _decay;
     long _updates;
-    bool _whole, _ended;
+    bool _whole, _ended, _underWay;
 
     internal RankEngine(RunConfiguration run, PreparedRun data, IBackend backend, ProcessGroup world, string identity)
     {
@@ -76,6 +76,7 @@ sealed class RankEngine : ITrainingEngine
     {
         Tell(Order.Step, settings.Step, settings.MicroBatches, settings.LearningRate, settings.MtpLambda, settings.BiasSpeed, firstMicroBatch);
         StepResult result = Step(settings, firstMicroBatch);
+        _underWay = false;
         return _step.Fault is { } fault ? throw new NonFiniteTrainingException(Explain(fault, settings, firstMicroBatch)) : result;
     }
 
@@ -94,6 +95,7 @@ sealed class RankEngine : ITrainingEngine
     {
         Tell(Order.Average);
         FoldAverage();
+        _underWay = false;
     }
 
     public void GatherWeights()
@@ -101,6 +103,7 @@ sealed class RankEngine : ITrainingEngine
         if (_whole) return;
         Tell(Order.GatherWeights);
         _step.Update.Gather(Model.Parameters.Values);
+        _underWay = false;
         Model.Refresh();
         _whole = true;
     }
@@ -110,6 +113,7 @@ sealed class RankEngine : ITrainingEngine
         GatherWeights();
         Tell(Order.GatherState);
         GatherState();
+        _underWay = false;
         yield return ("master", Model.Parameters.Values);
         yield return ("first_moment", _step.Optimizer.FirstMoment);
         yield return ("second_moment", _step.Optimizer.SecondMoment);
@@ -119,7 +123,9 @@ sealed class RankEngine : ITrainingEngine
     public TrainingPosition Restore(string folder, string identity)
     {
         Tell(Order.Restore, CheckpointStore.StepOf(folder));
-        return ReadState(folder);
+        TrainingPosition position = ReadState(folder);
+        _underWay = false;
+        return position;
     }
 
     /// <summary>What the ranks but 0 do: as told, until the end.</summary>
@@ -157,7 +163,8 @@ sealed class RankEngine : ITrainingEngine
     {
         try
         {
-            if (_world.Rank == 0 && !_ended) Tell(Order.End);
+            // In the midst of what all do together the others wait for something else: there a loss ends them, not an order.
+            if (_world.Rank == 0 && !_ended && !_underWay) Tell(Order.End);
         }
         catch (RankLostException)
         {
@@ -178,6 +185,7 @@ sealed class RankEngine : ITrainingEngine
         all.Clear();
         all[0] = (int)order;
         words.CopyTo(all[1..]);
+        _underWay = true;
         _world.Broadcast(0, _order);
     }
 

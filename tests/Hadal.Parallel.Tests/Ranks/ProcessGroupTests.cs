@@ -116,38 +116,6 @@ public sealed class ProcessGroupTests
         group.Barrier();
     });
 
-    /// <summary>Ranks that own aligned runs of addends arrive at the bits of one rank that has them all.</summary>
-    [Theory]
-    [MemberData(nameof(Sizes))]
-    public void Sums_have_the_bits_of_the_fixed_tree(int ranks)
-    {
-        const int elements = 37;
-        float[][] addends = [.. Enumerable.Range(0, ranks).Select(rank => Enumerable.Range(0, elements).Select(i => (float)Math.Sin(1000 * rank + i) * MathF.Pow(10, (rank * 7 + i) % 9 - 4)).ToArray())];
-        Run(ranks, (group, rig) =>
-        {
-            Tensor values = rig.Floats(addends[group.Rank]), room = rig.Allocate(DType.F32, elements + ranks * ranks);
-            TreeSum.All(group, rig.Operations, values, room);
-            Assert.Equal(Enumerable.Range(0, elements).Select(i => BitConverter.SingleToInt32Bits(Tree(i, 0, ranks))), values.AsSpan<float>().ToArray().Select(BitConverter.SingleToInt32Bits));
-
-            int[] lengths = [.. Enumerable.Range(0, ranks).Select(rank => rank % 2 == 0 ? 0 : 5)]; // every other rank owns nothing
-            lengths[0] = elements - lengths[1..].Sum();
-            int first = lengths[..group.Rank].Sum();
-            Tensor large = rig.Allocate(DType.F32, Math.Max(1, ranks * lengths[group.Rank]));
-            Tensor sum = TreeSum.Scatter(group, rig.Operations, rig.Floats(addends[group.Rank]), lengths, large);
-            for (int i = 0; i < lengths[group.Rank]; i++)
-                Assert.Equal(BitConverter.SingleToInt32Bits(Tree(first + i, 0, ranks)), BitConverter.SingleToInt32Bits(sum.AsSpan<float>()[i]));
-        });
-
-        // The definition: the largest power of two below the count goes to the left.
-        float Tree(int element, int from, int count)
-        {
-            if (count == 1) return addends[from][element];
-            int left = 1;
-            while (2 * left < count) left *= 2;
-            return Tree(element, from, left) + Tree(element, from + left, count - left);
-        }
-    }
-
     [Fact]
     public void What_cannot_be_moved_is_refused()
     {

@@ -24,6 +24,7 @@ public sealed class BenchServeVerbTests
         }
 
         Assert.True(json.GetProperty("session_token_seconds").GetDouble() > 0 && json.GetProperty("paged_token_seconds").GetDouble() > 0);
+        Assert.Equal([0, 0.6, 0.6, 1], json.GetProperty("sampling_rows").EnumerateArray().Select(row => row.GetProperty("temperature").GetDouble()));
         Assert.Equal(4, json.GetProperty("speculation_rows").GetArrayLength()); // two temperatures, two numbers of streams
         Assert.All(json.GetProperty("speculation_rows").EnumerateArray(), row => Assert.InRange(row.GetProperty("acceptance").GetDouble(), 0, 1));
         Assert.Equal([0, 1], json.GetProperty("fast_rows").EnumerateArray().Select(row => row.GetProperty("fast").GetInt32()));

@@ -74,9 +74,10 @@ public sealed class ServeVerbTests(ServedPair served) : IClassFixture<ServedPair
     }
 
     [Fact]
-    public async Task Another_start_prints_no_key_and_beyond_loopback_without_a_mail_server_nobody_can_register()
+    public async Task Another_start_prints_no_key_says_what_fast_gives_up_and_beyond_loopback_without_a_mail_server_nobody_can_register()
     {
-        using ServeProcess second = await ServeProcess.StartAsync(served.Scratch, served.Environment, "--model", served.Scratch["plain"], "--urls", "http://0.0.0.0:0", "--home", served.Home, "--threads", "1");
+        using ServeProcess second = await ServeProcess.StartAsync(served.Scratch, served.Environment, "--model", served.Scratch["plain"], "--urls", "http://0.0.0.0:0", "--home", served.Home, "--threads", "1", "--fast");
+        await SaidAsync(second, "the same seed may give another one");
         await SaidAsync(second, "nobody can sign up");
         await SaidAsync(second, "API keys were made before");
         var address = new Uri($"http://127.0.0.1:{second.Address.Port}");

@@ -35,6 +35,14 @@ sealed partial record BenchServeRun
         foreach (int streams in Streams) result.Http.Add(await LoadAsync(http, streams));
     }
 
+    /// <summary>One text at a time without drafts: what choosing costs beside the likeliest token.</summary>
+    async Task SamplingAsync(BenchServeResult result)
+    {
+        await using InferenceEngine engine = Open(new EngineOptions { Speculate = false, PrefixCache = false });
+        foreach ((double temperature, double topP) in ((double, double)[])[(0, 1), (0.6, 1), (0.6, 0.95), (1, 1)])
+            result.Sampling.Add((temperature, topP, (await LoadAsync(engine, 1, temperature, topP, natural: true)).PerToken));
+    }
+
     /// <summary>Texts that the model would write, greedy and sampled, with drafts and without.</summary>
     async Task SpeculationAsync(BenchServeResult result)
     {

@@ -19,6 +19,8 @@ sealed class BenchServeResult
 
     public List<LoadRow> Http { get; } = [];
 
+    public List<(double Temperature, double TopP, double PerToken)> Sampling { get; } = [];
+
     public List<SpeculationRow> Speculation { get; } = [];
 
     public List<(bool Fast, double Acceptance, double PerToken)> Fast { get; } = [];
@@ -46,6 +48,8 @@ sealed class BenchServeResult
             yield return Text($"{http.Streams,4} streams: each token {1000 * bare.PerToken:F3} and {1000 * http.PerToken:F3} ms ({100 * ((http.PerToken / bare.PerToken) - 1):+0.0;-0.0} %), first token {1000 * bare.FirstToken:F1} and {1000 * http.FirstToken:F1} ms");
         }
 
+        foreach ((double temperature, double topP, double perToken) in Sampling)
+            yield return Text($"Temperature {temperature:0.0}, top-p {topP:0.00}, 1 stream without drafts: {1000 * perToken:F3} ms a token ({1e6 * (perToken - Sampling[0].PerToken):+0;-0;0} µs beside the likeliest token)");
         foreach (SpeculationRow row in Speculation)
             yield return Text($"MTP at temperature {row.Temperature:0.0}, {row.Streams} streams: {100 * row.Acceptance:F1} % of drafts right; {1000 * row.Without:F3} ms a token without drafts, {1000 * row.Always:F3} with them always ({row.Without / row.Always:F2} times as fast), {1000 * row.Chosen:F3} where they pay ({row.Without / row.Chosen:F2}; {100 * row.Share:F0} % of steps)");
         foreach ((bool fast, double acceptance, double perToken) in Fast)
@@ -77,6 +81,9 @@ sealed class BenchServeResult
 
         WriteRows("http_bare_engine", HttpBare);
         WriteRows("http", Http);
+        json.WriteStartArray("sampling_rows");
+        foreach ((double temperature, double topP, double perToken) in Sampling) Row(("temperature", temperature), ("top_p", topP), ("token_seconds", perToken));
+        json.WriteEndArray();
         json.WriteStartArray("speculation_rows");
         foreach (SpeculationRow row in Speculation)
             Row(("temperature", row.Temperature), ("streams", row.Streams), ("acceptance", row.Acceptance), ("drafted_share_of_steps", row.Share), ("token_seconds", row.Chosen), ("token_seconds_always", row.Always), ("token_seconds_without", row.Without));

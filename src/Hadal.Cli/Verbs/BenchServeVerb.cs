@@ -12,7 +12,7 @@ namespace Hadal.Cli.Verbs;
 /// <summary><c>hadal bench serve</c>: how fast a model is served, and what each part of the way costs.</summary>
 static class BenchServeVerb
 {
-    static readonly string[] Parts = ["engine", "paging", "http", "mtp", "fast", "form", "workers", "start"];
+    static readonly string[] Parts = ["engine", "paging", "http", "sampling", "mtp", "fast", "form", "workers", "start"];
 
     public static Verb Create(Context context)
     {
@@ -92,6 +92,7 @@ sealed partial record BenchServeRun
 
         if (Has("paging")) result.Paging = await PagingAsync();
         if (Has("http")) await HttpAsync(result);
+        if (Has("sampling")) await SamplingAsync(result);
         if (Has("mtp")) await SpeculationAsync(result);
         if (Has("fast")) await FastAsync(result);
         if (Has("form")) Forms(result);
@@ -110,8 +111,9 @@ sealed partial record BenchServeRun
 
     /// <summary>The rounds of one load, after one that warms up; the median of each number.</summary>
     /// <param name="temperature">0: the likeliest token.</param>
+    /// <param name="topP">Of sampled texts.</param>
     /// <param name="natural">Texts as the model writes them from its beginning on, instead of after random prompts.</param>
-    async Task<LoadRow> LoadAsync(IInferenceEngine engine, int streams, double temperature = 0, bool natural = false)
+    async Task<LoadRow> LoadAsync(IInferenceEngine engine, int streams, double temperature = 0, double topP = 1, bool natural = false)
     {
         var rows = new List<LoadRow>();
         int vocabulary = Math.Min(engine.Model.Tokenizer.VocabularySize, 1 << 20);
@@ -120,7 +122,7 @@ sealed partial record BenchServeRun
         for (int round = -1; round < Rounds; round++)
         {
             IReadOnlyList<GenerationRequest> requests = [.. ServeLoad.Requests(streams, natural ? 2 : PromptTokens, Tokens, vocabulary, (ulong)(1000 + round))
-                .Select((request, n) => request with { Sampling = new Inference.SamplingParameters(temperature, 1, (ulong)n), Prompt = natural ? Beginning(engine, request.Prompt) : request.Prompt })];
+                .Select((request, n) => request with { Sampling = new Inference.SamplingParameters(temperature, topP, (ulong)n), Prompt = natural ? Beginning(engine, request.Prompt) : request.Prompt })];
             LoadMeasurement measured = await ServeLoad.RunAsync(engine, requests, Context.Cancellation);
             if (round >= 0) rows.Add(LoadRow.Of(streams, PromptTokens, Tokens, measured));
         }

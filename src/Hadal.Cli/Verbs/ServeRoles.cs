@@ -30,6 +30,7 @@ static class ServeRoles
         foreach (string url in app.Urls) context.Terminal.Output.WriteLine(url);
         notes.WriteLine(string.Create(CultureInfo.InvariantCulture,
             $"Ready to {(role == WorkerRole.Prefill ? "read prompts" : "write texts")} after {Stopwatch.GetElapsedTime(begun).TotalSeconds:0.0} s with {Environment.WorkingSet / 1048576.0:0} MiB. Ctrl-C stops after what is being computed."));
+        SayFast(notes, choice);
         await UntilInterruptedAsync(context, "Shutting down: what is being computed is finished. Ctrl-C again leaves at once.");
         await app.StopAsync();
         notes.WriteLine("Stopped.");
@@ -50,6 +51,12 @@ static class ServeRoles
     {
         await Task.Delay(Timeout.InfiniteTimeSpan, context.Cancellation).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         context.Terminal.Error.WriteLine(note);
+    }
+
+    /// <summary>Says what <c>--fast</c> gives up.</summary>
+    public static void SayFast(TextWriter notes, ServeChoice choice)
+    {
+        if (choice.Engine.Fast) notes.WriteLine("--fast: a sampled text also depends on the load; the same seed may give another one. Greedy texts (temperature 0) do not change.");
     }
 
     /// <summary>Says how often the goals held, where there were any.</summary>

@@ -139,6 +139,7 @@ static class ServeVerb
         string served = choice.Workers.Count > 0 ? $"{choice.Workers.Count + choice.ThinkingWorkers.Count} workers" : Path.GetFileName(Path.TrimEndingDirectorySeparator(choice.Model));
         foreach (string url in app.Urls) notes.WriteLine($"Serving {served} at {url} (the chat at /, the API at /v1, its description at /docs).");
         notes.WriteLine(string.Create(CultureInfo.InvariantCulture, $"Ready after {Stopwatch.GetElapsedTime(begun).TotalSeconds:0.0} s with {Environment.WorkingSet / 1048576.0:0} MiB. State is in {choice.Home}. Ctrl-C stops after the answers being written."));
+        if (choice.Workers.Count == 0) ServeRoles.SayFast(notes, choice);
         if (await app.Services.GetRequiredService<ApiKeyService>().EnsureHostKeyAsync(context.Cancellation) is string secret)
         {
             notes.WriteLine("API key, shown this once (hadal serve make-key makes more):");

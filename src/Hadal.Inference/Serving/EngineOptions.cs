@@ -3,7 +3,9 @@ namespace Hadal.Inference.Serving;
 /// <summary>How an engine uses the machine. Nothing here changes a text, except <see cref="Fast"/>, which says so.</summary>
 public sealed record EngineOptions
 {
-    /// <summary>Most requests that wait; one more is refused with <see cref="EngineBusyException"/>. At least 1.</summary>
+    /// <summary>
+    /// Most requests that wait; one more is refused with <see cref="EngineBusyException"/>. One owner may have three of them for each place that is free, so that others get in. At least 1.
+    /// </summary>
     public int QueueLength { get; init; } = 256;
 
     /// <summary>Most requests generated together. At least 1.</summary>

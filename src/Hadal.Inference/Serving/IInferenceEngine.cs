@@ -18,7 +18,7 @@ public interface IInferenceEngine : IAsyncDisposable
     /// <param name="request">What to generate.</param>
     /// <param name="cancellationToken">Gives the request up.</param>
     /// <exception cref="ArgumentException">The request cannot be served by this model: an empty prompt, one longer than its positions, a parameter out of range.</exception>
-    /// <exception cref="EngineBusyException">The queue is full.</exception>
+    /// <exception cref="EngineBusyException">The queue is full, or the owner has his share of it.</exception>
     /// <exception cref="InvalidDataException">The model computes no numbers: its weights are damaged.</exception>
     IAsyncEnumerable<GenerationEvent> GenerateAsync(GenerationRequest request, CancellationToken cancellationToken = default);
 
@@ -37,12 +37,20 @@ public interface IInferenceEngine : IAsyncDisposable
 /// <param name="EndTokens">Ids that end an answer.</param>
 public sealed record ServedModel(string Name, string Fingerprint, Tokenizer Tokenizer, int MaxPositions, IReadOnlyList<int> EndTokens);
 
-/// <summary>The queue is full: nothing was taken, the caller may try again later.</summary>
+/// <summary>The queue is full, or what is free in it is kept for others: nothing was taken, the caller may try again later.</summary>
 public sealed class EngineBusyException : Exception
 {
     /// <summary>Says where in line the request would have stood and how long it would have waited.</summary>
     public EngineBusyException(int placeInLine, TimeSpan expectedWait)
         : base($"The queue is full: {placeInLine - 1} requests wait already. The next place is expected to be free in {Math.Max(1, Math.Ceiling(expectedWait.TotalSeconds)):0} s.")
+    {
+        PlaceInLine = placeInLine;
+        ExpectedWait = expectedWait;
+    }
+
+    /// <summary>Says that the owner has as many requests in line as one may have while so few places are free.</summary>
+    public EngineBusyException(int placeInLine, TimeSpan expectedWait, int own, int length)
+        : base($"{own} of your requests wait already, and the free places of the queue ({length - placeInLine + 1} of {length}) are kept for others. Try again in {Math.Max(1, Math.Ceiling(expectedWait.TotalSeconds)):0} s, or when one of yours is answered.")
     {
         PlaceInLine = placeInLine;
         ExpectedWait = expectedWait;

@@ -15,13 +15,13 @@ public abstract class ThreadedEngine : IInferenceEngine
     readonly TaskCompletionSource _drained = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly IReadOnlyList<IDisposable> _owned;
+    readonly LineShare _line;
     readonly Action _wake;
     readonly Action<RequestState> _dropWaiting;
     readonly Action<RequestState, int> _tell;
     readonly Thread _thread;
     bool _draining, _stopping;
     Exception? _failure;
-    int _waiting;
     long _lastStart, _lastPlaces;
     double _secondsPerStart = 1;
 
@@ -31,12 +31,13 @@ public abstract class ThreadedEngine : IInferenceEngine
         Options = options.Validate();
         Picker = new TokenPicker(model.Tokenizer, vocabulary, sampler);
         Queue = new RequestQueue(fair);
+        _line = new LineShare(options.QueueLength, fair);
         _owned = owned;
         _wake = () => _signal.Set();
         _tell = (state, place) => state.Tell(place, TimeSpan.FromSeconds(place * _secondsPerStart));
         _dropWaiting = state =>
         {
-            Interlocked.Decrement(ref _waiting);
+            _line.Leave(state.Request.Owner);
             Count(cancelled: true);
             Discard(state);
             state.End(null);
@@ -57,7 +58,7 @@ public abstract class ThreadedEngine : IInferenceEngine
 
     private protected RequestQueue Queue { get; }
 
-    private protected int WaitingRequests => Volatile.Read(ref _waiting);
+    private protected int WaitingRequests => _line.Waiting;
 
     private protected long FinishedRequests { get; private set; }
 
@@ -130,7 +131,7 @@ public abstract class ThreadedEngine : IInferenceEngine
     private protected void Start(RequestState state)
     {
         Queue.Start(state);
-        Interlocked.Decrement(ref _waiting);
+        _line.Leave(state.Request.Owner);
         long now = Stopwatch.GetTimestamp();
         if (Queue.Count > 0 && _lastStart != 0)
             _secondsPerStart += 0.2 * (Math.Clamp(Stopwatch.GetElapsedTime(_lastStart, now).TotalSeconds, 0.001, 600) - _secondsPerStart);
@@ -159,22 +160,29 @@ public abstract class ThreadedEngine : IInferenceEngine
         {
             if (_failure is not null) throw new InvalidOperationException($"The engine of {Model.Name} has stopped: {_failure.Message}", _failure);
             if (_draining) throw new InvalidOperationException($"The engine of {Model.Name} is shutting down and takes no new request.");
-            int waiting = Volatile.Read(ref _waiting);
-            if (waiting >= Options.QueueLength) throw new EngineBusyException(waiting + 1, TimeSpan.FromSeconds(waiting * _secondsPerStart));
-            if (request.Form == OutputForm.JsonObject) _ = Picker.Json;
-            var state = new RequestState(request, resumed, Model, Picker, _wake) { Attachment = attachment };
-            if (state.Reason is not null && attachment is not Workers.PageExport)
+            _line.Enter(request.Owner, _secondsPerStart);
+            bool queued = false;
+            try
             {
-                // Its last token was generated elsewhere; only the last event is missing.
-                state.Start();
-                state.Report();
+                if (request.Form == OutputForm.JsonObject) _ = Picker.Json;
+                var state = new RequestState(request, resumed, Model, Picker, _wake) { Attachment = attachment };
+                if (state.Reason is not null && attachment is not Workers.PageExport)
+                {
+                    // Its last token was generated elsewhere; only the last event is missing.
+                    state.Start();
+                    state.Report();
+                    return state;
+                }
+
+                _inbox.Enqueue(state);
+                queued = true;
+                _signal.Set();
                 return state;
             }
-
-            Interlocked.Increment(ref _waiting);
-            _inbox.Enqueue(state);
-            _signal.Set();
-            return state;
+            finally
+            {
+                if (!queued) _line.Leave(request.Owner);
+            }
         }
     }
 
@@ -191,7 +199,7 @@ public abstract class ThreadedEngine : IInferenceEngine
                 if (worked) continue;
                 lock (_gate)
                 {
-                    if (_draining && _waiting == 0) _drained.TrySetResult();
+                    if (_draining && _line.Waiting == 0) _drained.TrySetResult();
                 }
 
                 _signal.WaitOne();
@@ -242,7 +250,7 @@ public abstract class ThreadedEngine : IInferenceEngine
         }
 
         foreach (RequestState state in all) state.End(error);
-        Volatile.Write(ref _waiting, 0);
+        _line.Clear();
         _drained.TrySetResult();
     }
 }

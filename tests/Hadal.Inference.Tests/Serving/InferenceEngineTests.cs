@@ -196,6 +196,30 @@ public sealed class InferenceEngineTests
     }
 
     [Fact]
+    public async Task With_shared_prefixes_all_owners_find_what_one_sent()
+    {
+        using var model = new TestModel();
+        await using var engine = new InferenceEngine(model.Served, model.Transformer, new EngineOptions { SharedPrefixes = true });
+        var request = new GenerationRequest { Prompt = Enumerable.Range(3, 200).ToArray(), MaxNewTokens = 5, Sampling = SamplingParameters.Greedy, Owner = "ada", IgnoreEndTokens = true };
+        Answer first = await Answer.Read(engine.GenerateAsync(request)), other = await Answer.Read(engine.GenerateAsync(request with { Owner = "grace" }));
+        Assert.Equal((0, 192), (first.Usage.CachedTokens, other.Usage.CachedTokens));
+        Answer.Same(first, other);
+    }
+
+    [Fact]
+    public async Task A_request_that_is_given_up_frees_its_pages_though_nobody_else_asks()
+    {
+        using var model = new TestModel(positions: 4000);
+        await using var engine = new InferenceEngine(model.Served, model.Transformer);
+        var request = new GenerationRequest { Prompt = Enumerable.Range(3, 150).ToArray(), MaxNewTokens = 3800, Sampling = SamplingParameters.Greedy, IgnoreEndTokens = true };
+        int left = (await Answer.Read(engine.GenerateAsync(request), leaveAfter: 3)).Tokens.Length;
+        for (int i = 0; i < 3000 && (engine.Statistics.PagesInUse > 0 || engine.Statistics.Running > 0); i++) await Task.Delay(10);
+        EngineStatistics statistics = engine.Statistics;
+        Assert.Equal((0, 0, 1), (statistics.PagesInUse, statistics.Running, statistics.Cancelled));
+        Assert.InRange(statistics.GeneratedTokens, left, 3799);
+    }
+
+    [Fact]
     public async Task Prefixes_outlive_the_engine_on_disk_and_damaged_files_count_as_absent()
     {
         using var model = new TestModel();

@@ -151,6 +151,31 @@ public sealed class RouterLineTests
         Assert.Equal(4, (await second.WaitAsync(TimeSpan.FromSeconds(30))).Tokens.Length);
     }
 
+    /// <summary>Prompts: tokens and attention work both even, so that a long prompt weighs more than many short ones with as many tokens.</summary>
+    [Fact]
+    public void Prompts_go_where_tokens_and_attention_work_are_least()
+    {
+        static WorkerSlot<Paced> Slot(double tokens, double work, bool away = false) =>
+            new(new Paced(TimeSpan.Zero, TimeSpan.Zero) { IsAvailable = !away }) { Tokens = tokens, Work = work };
+        WorkerSlot<Paced> onePrompt = Slot(1000, 500_500), shortPrompts = Slot(1000, 10 * 5050), idleButAway = Slot(0, 0, away: true);
+        Assert.Same(shortPrompts, RouterBalance.ForPrefill([onePrompt, shortPrompts, idleButAway], 100, 5050)); // as many tokens, less work
+        WorkerSlot<Paced> fewTokens = Slot(900, 500_500);
+        Assert.Same(fewTokens, RouterBalance.ForPrefill([onePrompt, fewTokens], 100, 5050)); // as much work, fewer tokens
+        Assert.Null(RouterBalance.ForPrefill([idleButAway], 100, 5050));
+    }
+
+    /// <summary>Texts: use of the cache and requests both even.</summary>
+    [Fact]
+    public void Texts_go_where_cache_use_and_requests_are_least()
+    {
+        static WorkerSlot<Paced> Slot(double tokens, int requests, int most = 64) => new(new Paced(TimeSpan.Zero, TimeSpan.Zero, most)) { Tokens = tokens, Requests = requests };
+        WorkerSlot<Paced> longOnes = Slot(4000, 4), shortOnes = Slot(1000, 4), many = Slot(4000, 12), full = Slot(0, 2, most: 2);
+        Assert.Same(shortOnes, RouterBalance.ForDecode([longOnes, shortOnes], 100)); // as many requests, less cache
+        Assert.Same(longOnes, RouterBalance.ForDecode([many, longOnes], 100)); // as much cache, fewer requests
+        Assert.Same(longOnes, RouterBalance.ForDecode([full, longOnes], 100)); // as many as it may have
+        Assert.Null(RouterBalance.ForDecode([full], 100));
+    }
+
     [Fact]
     public void Silence_earns_no_credit_and_owners_who_are_away_are_forgotten()
     {

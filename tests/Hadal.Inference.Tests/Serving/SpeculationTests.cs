@@ -60,7 +60,7 @@ public sealed class SpeculationTests
 
         async Task<List<int>> Thirds(bool isFast)
         {
-            await using var engine = new InferenceEngine(model.Served, model.Transformer, new EngineOptions { Fast = isFast, AlwaysSpeculate = true, MaxRunning = 64, QueueLength = Texts });
+            await using var engine = new InferenceEngine(model.Served, model.Transformer, new EngineOptions { Fast = isFast, AlwaysSpeculate = true, MaxRunning = 64, QueueLength = 2 * Texts });
             Answer[] answers = await Task.WhenAll(Enumerable.Range(0, Texts).Select(n => Answer.Read(engine.GenerateAsync(new GenerationRequest
             {
                 Prompt = prompt, MaxNewTokens = 4, IgnoreEndTokens = true, Sampling = how with { Seed = (ulong)(n + (isFast ? 1_000_000 : 0)) },

@@ -43,7 +43,7 @@ public sealed class ManyStreamsTests
             expected = await Task.WhenAll(requests.Select(request => Answer.Read(plain.GenerateAsync(request))));
 
         // Fewer pages than the running requests want: some are put aside all the time.
-        var engine = new InferenceEngine(model.Served, model.Transformer, new EngineOptions { MaxRunning = 40, QueueLength = streams, Pages = 60, StepTokens = 128, AlwaysSpeculate = true });
+        var engine = new InferenceEngine(model.Served, model.Transformer, new EngineOptions { MaxRunning = 40, QueueLength = 2 * streams, Pages = 60, StepTokens = 128, AlwaysSpeculate = true });
         await using ApiHost host = await ApiHost.StartAsync(engine);
 
         // Three owners, whose cached prefixes are their own and who take turns in the queue; the host asks most.

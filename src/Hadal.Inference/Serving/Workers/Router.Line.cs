@@ -37,7 +37,7 @@ public sealed partial class Router
         lock (_gate)
         {
             if (_draining) throw new InvalidOperationException($"The router of {Model.Name} is shutting down and takes no new request.");
-            if (_line.Count >= _options.QueueLength) throw new EngineBusyException(_line.Count + 1, TimeSpan.FromSeconds(_line.Count * _secondsPerRequest));
+            _places.Enter(ticket.Owner, _secondsPerRequest);
             _share.Come(ticket.Owner);
             _line.Add(ticket);
         }
@@ -76,6 +76,7 @@ public sealed partial class Router
                 WorkerSlot<IPrefillWorker>? prefill = RouterBalance.ForPrefill(_prefill, next.Tokens, AttentionWork(next.Tokens));
                 if (_active > 0 && !MayStart(next, prefill, decode)) return;
                 _line.Remove(next);
+                _places.Leave(next.Owner);
                 _active++;
                 _share.Charge(next.Owner, next.Tokens);
                 _prompt += next.Tokens;
@@ -187,7 +188,8 @@ public sealed partial class Router
     {
         lock (_gate)
         {
-            if (!_line.Remove(ticket)) _active--;
+            if (_line.Remove(ticket)) _places.Leave(ticket.Owner);
+            else _active--;
             LetGoOfPrefill(ticket, keepPending: false);
             LetGoOfDecode(ticket);
             _share.Leave(ticket.Owner);

@@ -11,6 +11,7 @@ public sealed partial class Router : IInferenceEngine
 {
     readonly Lock _gate = new();
     readonly RouterOptions _options;
+    readonly LineShare _places;
     readonly IReadOnlyList<IAsyncDisposable> _owned;
     readonly TaskCompletionSource _drained = new(TaskCreationOptions.RunContinuationsAsynchronously);
     WorkerSlot<IPrefillWorker>[] _prefill = []; // replaced as a whole, under the lock
@@ -39,6 +40,7 @@ public sealed partial class Router : IInferenceEngine
     {
         Model = model;
         _options = options ?? new RouterOptions();
+        _places = new LineShare(_options.QueueLength, fair: true);
         _owned = owned;
     }
 

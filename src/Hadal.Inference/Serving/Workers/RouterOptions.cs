@@ -9,7 +9,7 @@ public sealed record RouterOptions
     /// <summary>Goal for each further token of a text; null for none. Fewer texts are written at once rather than miss it.</summary>
     public TimeSpan? TimePerOutputToken { get; init; }
 
-    /// <summary>Most requests that wait; one more is refused with <see cref="EngineBusyException"/>.</summary>
+    /// <summary>Most requests that wait; one more is refused with <see cref="EngineBusyException"/>, and an owner's who has three for each place that is free.</summary>
     public int QueueLength { get; init; } = 256;
 
     /// <summary>How long a worker that failed is left alone.</summary>

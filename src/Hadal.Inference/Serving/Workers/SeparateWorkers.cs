@@ -27,7 +27,11 @@ public static class SeparateWorkers
     {
         options = (options ?? new EngineOptions()).Validate();
         var turns = new ComputeTurns();
-        EngineOptions half = options with { CacheBytes = Math.Max(1, options.CacheBytes / 2), SwapBytes = options.SwapBytes / 2, Turns = turns };
+        EngineOptions half = options with
+        {
+            CacheBytes = Math.Max(1, options.CacheBytes / 2), SwapBytes = options.SwapBytes / 2, Turns = turns,
+            QueueLength = Math.Max(options.QueueLength, 4 * options.MaxRunning), // the line is the router's: what it took has a place here, whoever sent it
+        };
         long pageBytes = PagePool.BytesOfPage(transformer, options.Speculate && transformer.Mtp.Count > 0);
         PageReturns? returns = options.PrefixCache ? new PageReturns(checked((int)pageBytes)) : null;
 

@@ -1,6 +1,5 @@
 using System.Collections.Concurrent;
 using System.Net;
-using System.Net.Sockets;
 using System.Text;
 
 namespace Hadal.Cli.Tests;
@@ -12,7 +11,7 @@ sealed class Collector : IDisposable
 
     public Collector()
     {
-        int port = FreePort();
+        int port = Ports.Free();
         Address = $"http://127.0.0.1:{port}";
         _listener.Prefixes.Add(Address + "/");
         _listener.Start();
@@ -25,13 +24,6 @@ sealed class Collector : IDisposable
     public ConcurrentQueue<(string Path, string Body)> Received { get; } = new();
 
     public bool Holds(string path, string text) => Received.Any(sent => string.Equals(sent.Path, path, StringComparison.Ordinal) && sent.Body.Contains(text, StringComparison.Ordinal));
-
-    public static int FreePort()
-    {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
-    }
 
     public void Dispose() => _listener.Close();
 

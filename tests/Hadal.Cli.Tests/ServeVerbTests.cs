@@ -97,7 +97,7 @@ public sealed class ServeVerbTests(ServedPair served) : IClassFixture<ServedPair
         const string Key = "the-key-that-the-host-chose", MailPassword = "the-password-for-the-mail-server";
         var environment = new Dictionary<string, string>(served.Environment, StringComparer.Ordinal)
         {
-            ["HADAL_API_KEY"] = Key, ["HADAL_SMTP"] = $"smtp://hadal@127.0.0.1:{Collector.FreePort()}", ["HADAL_SMTP_PASSWORD"] = MailPassword,
+            ["HADAL_API_KEY"] = Key, ["HADAL_SMTP"] = $"smtp://hadal@127.0.0.1:{Ports.Free()}", ["HADAL_SMTP_PASSWORD"] = MailPassword,
         };
         using ServeProcess server = await ServeProcess.StartAsync(served.Scratch, environment, "--model", served.Scratch["plain"], "--urls", "http://127.0.0.1:0", "--home", served.Scratch["own-key"], "--threads", "1");
         await SaidAsync(server, "as HADAL_API_KEY says");

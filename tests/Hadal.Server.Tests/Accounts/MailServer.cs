@@ -27,14 +27,6 @@ sealed class MailServer : IAsyncDisposable
     /// <summary>Whole mails, headers included.</summary>
     public ConcurrentQueue<string> Mails { get; } = new();
 
-    /// <summary>A port where nobody listens.</summary>
-    public static int UnusedPort()
-    {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
-    }
-
     /// <summary>The first mail to an address.</summary>
     public async Task<string> MailAsync(string recipient)
     {

@@ -59,7 +59,7 @@ public sealed class RegistrationTests
     [Fact]
     public async Task A_dead_mail_server_delays_codes_and_loses_none_over_a_restart()
     {
-        int port = MailServer.UnusedPort();
+        int port = Ports.Free();
         string home = Directory.CreateTempSubdirectory("hadal-chat-").FullName;
         ServerOptions With(ServerOptions options) => options with { Mail = MailOptions.Parse($"smtp://127.0.0.1:{port}") };
         try

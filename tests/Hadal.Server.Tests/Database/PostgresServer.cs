@@ -1,6 +1,4 @@
 using System.Diagnostics;
-using System.Net;
-using System.Net.Sockets;
 using Npgsql;
 
 namespace Hadal.Server.Tests.Database;
@@ -23,7 +21,7 @@ public sealed class PostgresServer : IAsyncLifetime
         if (Environment.IsPrivilegedProcess) await RunAsync("chown", "postgres", _folder); // PostgreSQL refuses to run as root
         string data = Path.Combine(_folder, "data");
         using (Process made = Start(Path.Combine(programs, "initdb"), "-D", data, "-U", "hadal", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")) await EndAsync(made);
-        _port = FreePort();
+        _port = Ports.Free();
         _server = Start(Path.Combine(programs, "postgres"), "-D", data, "-p", _port.ToString(), "-k", _folder, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=200");
         for (long began = Stopwatch.GetTimestamp(); ;)
         {
@@ -102,12 +100,5 @@ public sealed class PostgresServer : IAsyncLifetime
         using var limit = new CancellationTokenSource(Patience);
         await process.WaitForExitAsync(limit.Token);
         Assert.Equal(0, process.ExitCode);
-    }
-
-    static int FreePort()
-    {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
     }
 }

@@ -28,7 +28,7 @@ sealed class WorkerHost : IAsyncDisposable
     public static async Task<WorkerHost> StartAsync(WorkerRole role, string? key = null, ulong seed = 1, EngineOptions? engine = null)
     {
         var model = new TestModel(seed: seed);
-        var options = new WorkerOptions { Engine = new InferenceEngine(model.Served, model.Transformer, engine), Role = role, Key = key, ShutdownGrace = TimeSpan.Zero, Logging = logging => logging.SetMinimumLevel(LogLevel.None) };
+        var options = new WorkerOptions { Engine = new InferenceEngine(model.Served, model.Transformer, engine), Role = role, Key = key, ShutdownGrace = TimeSpan.Zero, Urls = [$"http://127.0.0.1:{Ports.Free()}"], Logging = logging => logging.SetMinimumLevel(LogLevel.None) };
         WebApplication app = WorkerServer.Build(options);
         await app.StartAsync();
         return new WorkerHost(model, app, options);

@@ -43,7 +43,25 @@ logs=artifacts/test-logs reports=artifacts/test-reports
 rm -rf "$reports"
 mkdir -p "$logs" "$reports"
 
+# What failed in a log: of each test its message and the first lines of its stack.
+failures_of() {
+    awk '/^failed / { shown = 1; text = 0; stack = 0 }
+         /^(passed |skipped |Test run summary|  In process file)/ { shown = 0 }
+         !shown || !NF || /^(running\.\.\.|\[slow\])/ { next }
+         /^ +at / { if (++stack <= 6) print substr($0, 1, 400); next }
+         { if (++text <= 20) print substr($0, 1, 1000) }' "$1"
+}
+
+failed_logs=()
 finish() {
+    # Once more at the end, where whoever reads only the last lines sees it.
+    if [ ${#failed_logs[@]} -gt 0 ]; then
+        printf '\nFailed:\n'
+        for log in "${failed_logs[@]}"; do
+            printf '  %s\n' "$log"
+            failures_of "$log" | sed 's/^/    /'
+        done | head -n 45
+    fi
     printf '\n%s passed, %s failed, %s skipped\n' "$passed" "$failed" "$skipped"
     if [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]; then exit 0; else exit 1; fi
 }
@@ -154,18 +172,22 @@ printf 'Built in %s s, no warning.\n' "$((SECONDS - build_started))"
 
 # ---------------------------------------------------------------- run
 
-# One test program, one tier. The sums come from the program's own summary; a program that ends without one, or whose exit
-# code does not fit its summary, has crashed and counts as a failure.
-run_program() {
-    local project=$1 tier=$2 log="$logs/$1.$2.log" filter code begun=$SECONDS p f s note=''
-    if [ "$tier" = fast ]; then
-        filter=(--filter-not-trait tier=full --filter-not-trait tier=soak)
-    else
-        filter=(--filter-trait "tier=$tier")
-    fi
-    timeout --kill-after=10 1500 "artifacts/bin/$project/release/$project" "${filter[@]}" --no-ansi --progress off \
-        --report-xunit-xml --report-xunit-xml-filename "$project.$tier.xml" --results-directory "$PWD/$reports" < /dev/null > "$log" 2>&1
-    code=$?
+# One test program, one tier or lane. A lane is a part of the tier 'full' whose length is set by the clock: it runs beside programs that only compute.
+start_program() {
+    local project=$1 part=$2 filter how=()
+    case "$part" in
+        fast) filter=(--filter-not-trait tier=full --filter-not-trait tier=soak) ;;
+        full) filter=(--filter-trait tier=full --filter-not-trait lane=beside) ;;
+        beside) filter=(--filter-trait lane=beside) how=(exec nice -n 5) ;;
+    esac
+    "${how[@]}" timeout --kill-after=10 1500 "artifacts/bin/$project/release/$project" "${filter[@]}" --no-ansi --progress off \
+        --report-xunit-xml --report-xunit-xml-filename "$project.$part.xml" --results-directory "$PWD/$reports" < /dev/null > "$logs/$project.$part.log" 2>&1
+}
+
+# The sums come from the program's own summary; a program that ends without one, or whose exit code does not fit its summary, has crashed and counts as a failure.
+count_program() {
+    local project=$1 part=$2 code=$3 seconds=$4 log="$logs/$1.$2.log" name=$1 p f s note=''
+    if [ "$part" = beside ]; then name="$project, beside"; fi
     p=$(sed -n 's/^  succeeded: \([0-9]*\)$/\1/p' "$log" | tail -n 1)
     f=$(sed -n 's/^  failed: \([0-9]*\)$/\1/p' "$log" | tail -n 1)
     s=$(sed -n 's/^  skipped: \([0-9]*\)$/\1/p' "$log" | tail -n 1)
@@ -183,22 +205,54 @@ run_program() {
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
     tier_passed=$((tier_passed + p)) tier_failed=$((tier_failed + f)) tier_skipped=$((tier_skipped + s))
     if [ $((p + f + s)) -gt 0 ]; then
-        printf '  %-28s %5d passed %4d failed %4d skipped %6d s\n' "$project" "$p" "$f" "$s" "$((SECONDS - begun))"
+        printf '  %-28s %5d passed %4d failed %4d skipped %6d s\n' "$name" "$p" "$f" "$s" "$seconds"
     fi
     if [ "$s" -gt 0 ]; then grep -E '^skipped ' "$log" | sed 's/^/      /'; fi
     if [ "$f" -gt 0 ]; then
-        [ -n "$note" ] && printf '      %s\n' "$note"
-        grep -vE '^ *$' "$log" | head -n 60 | sed 's/^/      /'
+        if [ -n "$note" ]; then
+            printf '\nfailed %s: %s\n' "$project" "$note" >> "$log"
+            printf '      %s\n' "$note"
+            grep -vE '^ *$' "$log" | tail -n 30 | sed 's/^/      /'
+        fi
+        failures_of "$log" | head -n 60 | sed 's/^/      /'
         printf '      (whole output: %s)\n' "$log"
+        failed_logs+=("$log")
     fi
+}
+
+run_program() {
+    local begun=$SECONDS code
+    start_program "$1" "$2"
+    code=$?
+    count_program "$1" "$2" "$code" "$((SECONDS - begun))"
+}
+
+# The lane: two minutes of many streams, which need a part of the processors only, while Tensors, Text and Training compute.
+beside=Hadal.Server.Tests beside_process='' beside_began=0
+trap 'if [ -n "$beside_process" ]; then kill "$beside_process"; fi' EXIT
+start_beside() {
+    beside_began=$(date +%s)
+    start_program "$beside" beside &
+    beside_process=$!
+}
+
+end_beside() {
+    local code
+    wait "$beside_process"
+    code=$?
+    beside_process=''
+    count_program "$beside" beside "$code" "$(($(stat -c %Y "$logs/$beside.beside.log") - beside_began))"
 }
 
 for tier in "${tiers[@]}"; do
     tier_started=$SECONDS tier_passed=0 tier_failed=0 tier_skipped=0
     printf '\nTier %s\n' "$tier"
     for project in tests/*/*.csproj; do
-        run_program "$(basename "$project" .csproj)" "$tier"
+        project=$(basename "$project" .csproj)
+        if [ "$tier" = full ] && [ "$project" = Hadal.Tensors.Tests ]; then start_beside; fi
+        run_program "$project" "$tier"
     done
+    if [ -n "$beside_process" ]; then end_beside; fi
     printf '  %-28s %5d passed %4d failed %4d skipped %6d s\n' "tier $tier" "$tier_passed" "$tier_failed" "$tier_skipped" "$((SECONDS - tier_started))"
 done
 

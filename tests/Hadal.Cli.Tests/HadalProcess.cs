@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 using System.Text;
 
 namespace Hadal.Cli.Tests;
@@ -11,7 +12,7 @@ sealed record Outcome(int Code, string Output, string Error)
 }
 
 /// <summary>Runs the built <c>hadal</c> as a process, as a user would.</summary>
-static class HadalProcess
+static partial class HadalProcess
 {
     /// <summary>The command beside the test program.</summary>
     public static string Executable { get; } = Path.Combine(AppContext.BaseDirectory, OperatingSystem.IsWindows() ? "hadal.exe" : "hadal");
@@ -112,9 +113,13 @@ static class HadalProcess
     /// <summary>Sends a signal by its name, such as INT or KILL.</summary>
     public static void Signal(Process process, string name)
     {
-        using Process kill = Process.Start("kill", ["-" + name, process.Id.ToString(System.Globalization.CultureInfo.InvariantCulture)]);
-        kill.WaitForExit();
+        int number = name switch { "INT" => 2, "KILL" => 9, "TERM" => 15, _ => throw new ArgumentOutOfRangeException(nameof(name), name, "expected INT, KILL or TERM") };
+        _ = Kill(process.Id, number); // one that has ended hears nothing
     }
+
+    // At once: the start of another program takes long enough on a busy machine for a short run to end.
+    [LibraryImport("libc", EntryPoint = "kill")]
+    private static partial int Kill(int process, int signal);
 
     /// <summary>Runs until <paramref name="when"/> sees a line of standard error, sends the signal, and waits for the end.</summary>
     public static Outcome RunAndSignal(Setting setting, string signal, Func<string, bool> when, params string[] arguments)
@@ -124,6 +129,7 @@ static class HadalProcess
         Task<string> output = process.StandardOutput.ReadToEndAsync();
         var error = new StringBuilder();
         bool sent = false;
+        using var limit = new Timer(_ => process.Kill(entireProcessTree: true), null, setting.Limit, Timeout.InfiniteTimeSpan);
         while (process.StandardError.ReadLine() is { } line)
         {
             error.Append(line).Append('\n');

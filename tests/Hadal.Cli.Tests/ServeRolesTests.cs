@@ -32,7 +32,7 @@ public sealed class ServeRolesTests
         GenerationRequest[] requests = [.. Enumerable.Range(0, 8).Select(n => Request(n, 700 + (40 * n), 500))];
         int[][] expected = await ServedFolder.PlainAsync(scratch["model"], requests);
         Task<ServeProcess> Worker(string role, string url = "http://127.0.0.1:0") => ServeProcess.StartAsync(scratch, NoKey, "--role", role, "--model", scratch["model"], "--urls", url, "--threads", "1");
-        ServeProcess[] workers = await Task.WhenAll(Worker("prefill"), Worker("prefill"), Worker("decode"), Worker("decode"));
+        ServeProcess[] workers = await Task.WhenAll(Worker("prefill"), Worker("prefill"), Worker("decode", $"http://127.0.0.1:{Ports.Free()}"), Worker("decode"));
         ServeProcess? again = null;
         try
         {
@@ -44,7 +44,7 @@ public sealed class ServeRolesTests
             var tokens = new ConcurrentDictionary<int, int>();
             Task<int[]>[] texts = [.. requests.Select((request, n) => ServedFolder.TokensAsync(router, request, count => tokens[n] = count))];
             workers[0].Kill();
-            await Until(() => router.Statistics.Running == 8 && tokens.Count >= 3 && tokens.Values.Max() >= 10, notes);
+            await Until(() => tokens.Count >= 3 && tokens.Values.Max() >= 10, notes);
             workers[2].Kill();
             int[][] answers = await Task.WhenAll(texts).WaitAsync(Limit);
             for (int n = 0; n < answers.Length; n++) Assert.Equal(expected[n], answers[n]);
@@ -79,19 +79,30 @@ public sealed class ServeRolesTests
         int chosen = Array.FindIndex(plain, tokens => tokens.Length == 1500);
         Assert.True(chosen >= 0, "every text ended early");
         string expected = Tokenizer.Load(scratch["model/tokenizer.json"]).Decode(plain[chosen], skipSpecial: true);
+
+        // Where we get no processor for a second, the text is at its end before it is known who writes it: once more then, with one of the two killed at once.
+        bool redone = false;
+        for (int attempt = 0; attempt < 8 && !redone; attempt++) redone = await StreamAsync(attempt, scratch, candidates[chosen], expected);
+        Assert.True(redone, "no decode process died in the middle of its text");
+    }
+
+    /// <summary>Reads a stream whose decode process is killed.</summary>
+    /// <returns>Whether the text had to be begun again elsewhere.</returns>
+    static async Task<bool> StreamAsync(int attempt, Scratch scratch, GenerationRequest request, string expected)
+    {
         var environment = new Dictionary<string, string>(StringComparer.Ordinal) { ["HADAL_WORKER_KEY"] = "a secret of the workers", ["HADAL_API_KEY"] = "the key of the host" };
         Task<ServeProcess> Worker(string role) => ServeProcess.StartAsync(scratch, environment, "--role", role, "--model", scratch["model"], "--threads", "1");
         ServeProcess[] workers = await Task.WhenAll(Worker("prefill"), Worker("decode"), Worker("decode"));
         try
         {
             using ServeProcess router = await ServeProcess.StartAsync(scratch, environment, "--role", "router", "--workers", string.Join(';', workers.Select(w => w.FirstLine)), "--urls", "http://127.0.0.1:0",
-                "--home", scratch["home"], "--ttft", "1min", "--tpot", "5s");
+                "--home", scratch[$"home{attempt}"], "--ttft", "1min", "--tpot", "5s");
             await Until(() => router.Errors.Count(line => line.Contains("is there", StringComparison.Ordinal)) >= 3, router.Errors);
             using var client = new HttpClient { BaseAddress = router.Address, Timeout = Limit };
             client.DefaultRequestHeaders.Authorization = new("Bearer", "the key of the host");
             using var message = new HttpRequestMessage(HttpMethod.Post, "/v1/completions")
             {
-                Content = JsonContent.Create(new { model = "deepseek-chat", prompt = candidates[chosen].Prompt.ToArray(), max_tokens = 1500, temperature = 0, stream = true }),
+                Content = JsonContent.Create(new { model = "deepseek-chat", prompt = request.Prompt.ToArray(), max_tokens = 1500, temperature = 0, stream = true }),
             };
             using HttpResponseMessage response = await client.SendAsync(message, HttpCompletionOption.ResponseHeadersRead);
             Assert.True(response.IsSuccessStatusCode, $"{response}");
@@ -99,20 +110,25 @@ public sealed class ServeRolesTests
             var text = new StringBuilder();
             int events = 0;
             string? last = null;
-            while (await reader.ReadLineAsync() is { } line)
+            using var limit = new CancellationTokenSource(Limit);
+            while (await reader.ReadLineAsync(limit.Token) is { } line)
             {
                 if (!line.StartsWith("data: ", StringComparison.Ordinal)) continue;
                 last = line;
                 if (line is "data: [DONE]") break;
                 text.Append(JsonDocument.Parse(line["data: ".Length..]).RootElement.GetProperty("choices")[0].GetProperty("text").GetString());
-                if (++events == 15) await KillWriterAsync(workers[1], workers[2]);
+                if (++events == 15)
+                {
+                    if (attempt == 0) await KillWriterAsync(workers[1], workers[2]);
+                    else workers[1 + (attempt % 2)].Kill(); // at once, without asking which of them writes
+                }
             }
 
             Assert.Equal("data: [DONE]", last);
             Assert.Equal(expected, text.ToString());
             Assert.Equal(0, await router.EndAsync());
             Assert.Contains(router.Errors, line => line.Contains("held by 1 of 1 requests", StringComparison.Ordinal));
-            Assert.Contains(router.Errors, line => line.Contains("Begun again elsewhere", StringComparison.Ordinal));
+            return router.Errors.Any(line => line.Contains("Begun again elsewhere", StringComparison.Ordinal));
         }
         finally
         {

@@ -91,7 +91,7 @@ public sealed class FuzzTests
             {
                 Assert.Fail($"seed {seed}, case {i}: {error.GetType().Name} {error.Message}\n{Convert.ToHexString(mutated)}");
             }
-            if (Stopwatch.GetElapsedTime(began).TotalSeconds > 10) Assert.Fail($"seed {seed}, case {i}: took {Stopwatch.GetElapsedTime(began)}\n{Convert.ToHexString(mutated)}");
+            if (Stopwatch.GetElapsedTime(began).TotalSeconds > 60) Assert.Fail($"seed {seed}, case {i}: took {Stopwatch.GetElapsedTime(began)}\n{Convert.ToHexString(mutated)}");
             long allocated = GC.GetAllocatedBytesForCurrentThread() - before;
             if (allocated > 2_000_000) Assert.Fail($"seed {seed}, case {i}: {allocated} bytes allocated for an input of {mutated.Length}");
         }

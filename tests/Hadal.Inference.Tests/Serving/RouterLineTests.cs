@@ -122,7 +122,8 @@ public sealed class RouterLineTests
     [Fact]
     public async Task The_owner_with_the_fewest_tokens_is_taken_next()
     {
-        var worker = new Paced(TimeSpan.Zero, TimeSpan.FromMilliseconds(1), most: 1);
+        var all = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously); // are in line
+        var worker = new Paced(TimeSpan.Zero, TimeSpan.FromMilliseconds(1), most: 1) { Hold = all.Task };
         await using var router = new Router(Model, [], [worker]);
         var finished = new System.Collections.Concurrent.ConcurrentQueue<string>();
         async Task Run(string owner)
@@ -132,7 +133,9 @@ public sealed class RouterLineTests
         }
 
         Task[] many = [.. Enumerable.Range(0, 8).Select(_ => Run("many"))];
-        await Task.WhenAll([.. many, Run("one")]);
+        Task one = Run("one");
+        all.SetResult();
+        await Task.WhenAll([.. many, one]);
         Assert.InRange(finished.ToList().IndexOf("one"), 0, 2);
     }
 

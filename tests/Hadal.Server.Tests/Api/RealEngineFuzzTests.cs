@@ -42,7 +42,7 @@ public sealed class RealEngineFuzzTests
             {
                 byte[] body = Mutation.Of(Seeds[random.Below(draw++, Seeds.Length)], random, ref draw);
                 string path = Paths[random.Below(draw++, Paths.Length)];
-                using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+                using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(120));
                 using HttpResponseMessage response = await host.Client.PostAsync(path, new ByteArrayContent(body), limit.Token);
                 string answer = await response.Content.ReadAsStringAsync(limit.Token);
                 Assert.True((int)response.StatusCode < 500 && !answer.Contains("\"server_error\"", StringComparison.Ordinal), $"{path}: {(int)response.StatusCode} {answer}\n{Encoding.UTF8.GetString(body)}");

@@ -68,7 +68,7 @@ sealed class MpiGroup : ProcessGroup
                 {
                     int peer = WorldRank(transfer.Peer);
                     string why = status.Error != 0 ? _library.Text(status.Error) : $"{status.Bytes} bytes came";
-                    throw _watch.Lose(peer, $"Rank {WorldRank(Rank)} was told to {transfer.Words} rank {peer}: {why}: a message was cut, or came out of order.");
+                    throw _watch.Lose(peer, $"Rank {peer} was lost: rank {WorldRank(Rank)} was told to {transfer.Words} it and {why}: a message was cut, or came out of order.");
                 }
 
                 at += MostBytes;

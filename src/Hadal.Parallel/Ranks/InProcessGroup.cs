@@ -53,7 +53,8 @@ sealed class InProcessGroup(InProcessHub hub, int rank) : ProcessGroup(rank, hub
             if (bytes != receive.Bytes)
             {
                 channel.Take();
-                throw hub.World.Lose(WorldRank(receive.Peer), $"Rank {WorldRank(Rank)} was told to {receive.Words} rank {WorldRank(receive.Peer)}, which sent {bytes}: a message was cut, or came out of order.");
+                int peer = WorldRank(receive.Peer);
+                throw hub.World.Lose(peer, $"Rank {peer} was lost: rank {WorldRank(Rank)} was told to {receive.Words} it and {bytes} bytes came: a message was cut, or came out of order.");
             }
 
             Buffer.MemoryCopy((void*)address, (void*)receive.Address, bytes, bytes);

@@ -91,6 +91,6 @@ public sealed class RankLossTests
     {
         RankLostException lost = Assert.Throws<RankLostException>(() => InProcessRanks.Run(2, group => Word(group, 1 - group.Rank, send: group.Rank == 0, bytes: group.Rank == 0 ? 4 : 8)));
         Assert.Equal(0, lost.Rank);
-        Assert.Contains("receive 8 bytes from rank 0, which sent 4", lost.Message, StringComparison.Ordinal);
+        Assert.Contains("Rank 0 was lost: rank 1 was told to receive 8 bytes from it and 4 bytes came", lost.Message, StringComparison.Ordinal);
     }
 }

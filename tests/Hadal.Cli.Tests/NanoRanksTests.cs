@@ -33,7 +33,7 @@ public sealed class NanoRanksTests
         new(1, 1, 4, Mpi: true), new(2, 2, 1, "dualpipe", Mpi: true), new(1, 4, 1, Nodes: 2, Mpi: true, Checked: true), new(4, 1, 1, "zb1p", Mpi: true), new(2, 2, 2, "dualpipev", Mpi: true),
     ];
 
-    static string File(Split split) => $$"""
+    static string RunFile(Split split) => $$"""
         {
           "model": { "preset": "nano" }, "data": { "sources": ["bundled:austen"], "sequence_length": 32 },
           "batch": { "rows": 1, "micro_batches": 7, "first_micro_batches": 3, "ramp_until": 0.6 }, "budget": { "steps": {{Steps}} }, "learning_rate": { "warmup_steps": 3 },
@@ -48,7 +48,7 @@ public sealed class NanoRanksTests
     {
         string folder = scratch["model"];
         if (Directory.Exists(folder)) Directory.Delete(folder, recursive: true);
-        System.IO.File.WriteAllText(scratch["run.json"], File(split));
+        File.WriteAllText(scratch["run.json"], RunFile(split));
         string[] line = ["train", scratch["run.json"], "--recipe", recipe, "--output", folder];
         Outcome outcome = split.Mpi ? HadalProcess.Run(RankProcesses.Launcher(scratch), RankProcesses.Launch(split.Ranks, line)) : HadalProcess.Run(RankProcesses.Home(scratch), line);
         Assert.True(outcome.Code == 0, $"{split}: {outcome}");

@@ -77,19 +77,34 @@ public sealed class StepTests
         Assert.Equal(0, allocations.Steps.Select(step => step.Process).Order().ElementAt(allocations.Steps.Count / 2));
     }
 
-    /// <summary>The same for a rank: pipeline, experts across ranks, sums, exchange of weights.</summary>
-    [Fact]
-    public void A_step_on_ranks_allocates_nothing_after_warm_up()
+    /// <summary>The same for ranks, on each of them: pipeline, experts across ranks, sums, exchange of weights, average.</summary>
+    [Theory]
+    [InlineData(2, 2, 1)]
+    [InlineData(1, 1, 3)]
+    public void A_step_on_ranks_allocates_nothing_after_warm_up(int pipeline, int expert, int data)
     {
         using var folder = new TemporaryFolder();
-        RunConfiguration run = Ranks.RankRuns.Configuration(folder, 150, "fp8") with
+        RunConfiguration run = Ranks.RankRuns.Configuration(folder, 60, "fp8") with
         {
-            LossScale = 1, Ema = new EmaConfiguration { Decay = 0 }, Batch = new BatchConfiguration { Rows = 1, MicroBatches = 8 }, Parallel = Ranks.RankRuns.Layout(1, 2, 2, schedule: Hadal.Parallel.Schedules.ScheduleKind.DualPipe),
+            LossScale = 1, Ema = new EmaConfiguration { Decay = 0.9, Every = 1 }, Batch = new BatchConfiguration { Rows = 1, MicroBatches = 8 },
+            Parallel = Ranks.RankRuns.Layout(data, pipeline, expert, schedule: pipeline > 1 ? Hadal.Parallel.Schedules.ScheduleKind.DualPipe : Hadal.Parallel.Schedules.ScheduleKind.OneForwardOneBackward),
         };
-        var allocations = new Allocations();
-        TrainingRun.OnRanks(run, TinyRuns.Prepare(run), Ranks.RankRuns.Backend, allocations, TestContext.Current.CancellationToken);
-        Assert.Equal(150 - Warm, allocations.Steps.Count);
-        Assert.Equal(0, allocations.Steps.Select(step => step.Thread).Order().ElementAt(allocations.Steps.Count / 2));
+        int ranks = run.Parallel.Layout.Ranks;
+        var notes = new (Ranks.OrderNotes? Group, long[] Allocated)[ranks];
+        TrainingRun.OnRanks(run, TinyRuns.Prepare(run), Ranks.RankRuns.Backend, new Allocations(), TestContext.Current.CancellationToken, group =>
+        {
+            long[] allocated = new long[1000];
+            var over = new Ranks.OrderNotes(group, allocated);
+            notes[group.Rank] = (over, allocated);
+            return over;
+        });
+        Assert.All(notes, (rank, index) =>
+        {
+            // The orders of a step and of its average; rank 0 also passes each on to several ranks.
+            Assert.True(rank.Group!.Count >= 120, $"Rank {index} saw {rank.Group.Count} orders.");
+            int[] between = [.. Enumerable.Range(1, rank.Group.Count - 1).Select(i => (int)(rank.Allocated[i] - rank.Allocated[i - 1])).Skip(4 * Warm).SkipLast(12)]; // the last ones gather a checkpoint
+            Assert.True(between.Count(bytes => bytes > 0) <= between.Length / 20, $"Rank {index} allocated between its orders: {string.Join(' ', between)}.");
+        });
     }
 
     /// <summary>Everything a short run computes: loss, MTP loss and gradient norm of every step, then weights, moments and average.</summary>

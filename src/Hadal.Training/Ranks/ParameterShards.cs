@@ -61,7 +61,12 @@ sealed class ShardGroup
     internal required FlatRange[][] Shards { get; init; }
 
     /// <summary>Elements of a holder's shard.</summary>
-    internal int ShardLength(int holder) => Shards[holder].Sum(range => range.Length);
+    internal int ShardLength(int holder)
+    {
+        int length = 0;
+        foreach (FlatRange range in Shards[holder]) length += range.Length;
+        return length;
+    }
 }
 
 /// <summary>Which rank computes, sums, updates and reads which part of the parameters. A pure function of model and layout, the same on all ranks.</summary>

@@ -13,8 +13,14 @@ namespace Hadal.Planning.Tests;
 /// </summary>
 public sealed class RecordedPipelineTests
 {
-    /// <summary>What a planned ratio of two steps may be off by, and by how much two traced ones differ before their order counts.</summary>
+    /// <summary>
+    /// What a planned ratio of two steps may be off by, and by how much two traced ones differ before their order counts. Both are the record's own noise: from round to round the ratio of the same two steps has
+    /// its quartiles 3, 6, 7, 9, 14 and 15 % from its median for the six pairs. The planned ratios are off by at most 6.9 %.
+    /// </summary>
     const double Band = 1.15, Apart = 1.1;
+
+    /// <summary>Part of the step that measured waiting may differ from the clock's: the means over the ranks of two runs of the same command differ by 3.5 to 6.8 points (docs/log.md, 2026-12-01).</summary>
+    const double WaitingBand = 0.06;
 
     // The preset nano as it was recorded: equal layers, no MTP, 64 entries.
     static readonly TransformerShape Recorded = new()
@@ -68,7 +74,7 @@ public sealed class RecordedPipelineTests
         JsonElement record = Record();
         var costs = (LayerCosts)CostDescription.Parse(record.GetProperty("layer_costs").GetRawText(), "pipeline.json");
         BlockTimes block = costs.Sparse!;
-        Assert.InRange(block.PairShare!.Value, 0.85, 1.15);
+        Assert.InRange(block.PairShare!.Value, 0.85, 1.15); // where the published formula bounds or nearly bounds the waiting (StepCosts.FormulaBounds; docs/log.md)
         var work = new TrainingWork("recorded", ModelSize.Of(Recorded), Recipe.Fp32, costs.SequenceLength, costs.Rows, 8);
         TrainingPlan plan = TrainingPlanner.Plan(work, Shapes.Cluster(1, 2), costs, new(2, 1, 1), ScheduleKind.DualPipe);
         double both = costs.EmbeddingForward + costs.EmbeddingBackward + costs.Head;
@@ -91,7 +97,7 @@ public sealed class RecordedPipelineTests
             var schedule = PipelineSchedule.Create(kind, record.GetProperty("ranks").GetInt32(), record.GetProperty("micro_batches").GetInt32());
             TimedSchedule waits = MeetingClock.Run(schedule, costs), free = ScheduleClock.Run(schedule, costs);
             double traced = runs.GetProperty("traced_idle_shares").EnumerateArray().Average(share => share.GetDouble());
-            Assert.True(Math.Abs(traced - Share(waits)) < 0.06, $"{kind}: traced {traced:F3}, on the clock {Share(waits):F3}");
+            Assert.True(Math.Abs(traced - Share(waits)) < WaitingBand, $"{kind}: traced {traced:F3}, on the clock {Share(waits):F3}");
             if (kind == ScheduleKind.ZeroBubble) Assert.True(Share(waits) > 2 * Share(free));
             if (kind == ScheduleKind.DualPipe) dual = traced;
             else Assert.True(traced > 1.5 * dual);

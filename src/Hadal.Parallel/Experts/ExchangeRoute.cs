@@ -84,7 +84,7 @@ public sealed record ExchangeTraffic
     /// <summary>Rows that would cross between nodes if each went straight to the rank of every chosen expert.</summary>
     public long NaiveRowsBetweenNodes { get; internal set; }
 
-    /// <summary>Bytes sent to other nodes, both ways, forward and backward, places and weights included.</summary>
+    /// <summary>Bytes sent to other nodes, both ways, forward and backward, places, weights and counts included.</summary>
     public long BytesBetweenNodes { get; internal set; }
 
     /// <summary>Bytes sent to other ranks of the node.</summary>

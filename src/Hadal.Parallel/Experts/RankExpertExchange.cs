@@ -96,6 +96,7 @@ public sealed unsafe partial class RankExpertExchange : IExpertExchange, IDispos
 
         CountNaive(chosen, topK);
         _plane.ExchangeCounts(route.SendCount, route.RelayCount);
+        Traffic.BytesBetweenNodes += (_layout.Nodes - 1) * sizeof(int);
         Move(_plane, _ownNode, _planeOut, _planeIn, route.SendCount, route.RelayCount, record, between: true);
 
         // 2. Inside the node, to the owners.
@@ -340,6 +341,7 @@ public sealed unsafe partial class RankExpertExchange : IExpertExchange, IDispos
             }
 
             _node.Exchange(_batch.AsSpan(0, batch));
+            Traffic.BytesInsideNodes += (_layout.RanksPerNode - 1) * (long)nodes * sizeof(int);
         }
 
         route.ForwardCount.AsSpan(_place * nodes, nodes).CopyTo(_counts.AsSpan(_place * nodes, nodes));

@@ -26,7 +26,7 @@ public sealed class MpiFaultTests
         foreach ((MessageFault Fault, int Rank, int Message) fault in faults)
         {
             (int code, string text) = RankProcess.Launch(split, folder.File("run.json"), fault);
-            TestContext.Current.TestOutputHelper!.WriteLine($"{fault}: at {Path.GetFileName(Directory.GetDirectories(Path.Combine(split.Output, "checkpoints"), "step-*").Max())}");
+            TestContext.Current.TestOutputHelper!.WriteLine($"{fault}: at {Path.GetFileName(Directory.GetDirectories(Path.Combine(split.Output, "checkpoints"), "step-*").Max(StringComparer.Ordinal))}");
             if (fault.Fault == MessageFault.Delayed)
             {
                 Assert.True(code == 0, text);

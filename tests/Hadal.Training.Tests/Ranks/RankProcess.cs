@@ -28,7 +28,7 @@ static class RankProcess
         string[] told = fault is { } one ? [file, one.Fault.ToString(), Number(one.Rank), Number(one.Message)] : [file];
         var start = new ProcessStartInfo("mpirun", ["--oversubscribe", "--bind-to", "none", "-n", Number(run.Parallel.Layout.Ranks), Path.Combine(AppContext.BaseDirectory, "Hadal.Training.Tests")])
         {
-            RedirectStandardOutput = true, RedirectStandardError = true,
+            RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false,
             Environment =
             {
                 [Variable] = string.Join('|', told), ["OMPI_ALLOW_RUN_AS_ROOT"] = "1", ["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1", ["OMPI_MCA_btl_vader_single_copy_mechanism"] = "none",

@@ -37,15 +37,25 @@ sealed class AddressThrottle : IDisposable
     public void Enter(string purpose, string who, int permits, string refusal)
     {
         using RateLimitLease lease = _limiter.AttemptAcquire((purpose, who), Math.Min(permits, _limits.For(purpose).Permits));
-        if (lease.IsAcquired) return;
-        TimeSpan wait = lease.TryGetMetadata(MetadataName.RetryAfter, out TimeSpan given) ? given : TimeSpan.FromMinutes(1);
-        throw AppException.TooMany(refusal, wait);
+        if (!lease.IsAcquired) throw AppException.TooMany(refusal, WaitOf(lease));
+    }
+
+    /// <summary>Counts one attempt of an address that is let in anyway, as far as there are attempts left.</summary>
+    public void Count(string purpose, IPAddress? address) => _limiter.AttemptAcquire((purpose, Group(address))).Dispose();
+
+    /// <summary>Until an address that has used up its attempts has one more; null while it has some. Counts nothing.</summary>
+    public TimeSpan? UntilNext(string purpose, IPAddress? address)
+    {
+        using RateLimitLease lease = _limiter.AttemptAcquire((purpose, Group(address)), permitCount: 0);
+        return lease.IsAcquired ? null : WaitOf(lease);
     }
 
     public void Dispose() => _limiter.Dispose();
 
-    // Whoever has one IPv6 address usually has the whole /64.
-    static string Group(IPAddress? address)
+    static TimeSpan WaitOf(RateLimitLease lease) => lease.TryGetMetadata(MetadataName.RetryAfter, out TimeSpan given) ? given : TimeSpan.FromMinutes(1);
+
+    /// <summary>Whom an address stands for: whoever has one IPv6 address usually has the whole /64.</summary>
+    internal static string Group(IPAddress? address)
     {
         if (address is null) return "none";
         if (address.IsIPv4MappedToIPv6) address = address.MapToIPv4();
@@ -71,12 +81,16 @@ sealed record AddressLimits
     /// <summary>Requests of strangers at one network address, behind which there may be a school.</summary>
     public (int Permits, TimeSpan Window) Stranger { get; init; } = (1200, TimeSpan.FromMinutes(1));
 
+    /// <summary>Keys to the API that are nobody's.</summary>
+    public (int Permits, TimeSpan Window) WrongKey { get; init; } = (60, TimeSpan.FromMinutes(1));
+
     public (int Permits, TimeSpan Window) For(string purpose) => purpose switch
     {
         "sign-up" => SignUp,
         "sign-in" => SignIn,
         "page" => Page,
         "stranger" => Stranger,
+        "key" => WrongKey,
         _ => Code,
     };
 }

@@ -13,6 +13,7 @@ static class KeyServices
     {
         services.TryAddSingleton<IApiKeyStore, DatabaseApiKeyStore>();
         services.AddSingleton<KeyLimiter>();
+        services.AddSingleton<WrongKeyThrottle>();
         services.AddSingleton(provider => new ApiKeyService(provider.GetRequiredService<IApiKeyStore>(), options.Time, options.ApiKey));
         services.AddAuthentication().AddScheme<AuthenticationSchemeOptions, ApiKeyAuthentication>(ApiKeyAuthentication.SchemeName, null);
         services.AddAuthorizationBuilder().AddPolicy(ApiKeyAuthentication.SchemeName,

@@ -2,6 +2,7 @@ using System.Net;
 using System.Text;
 using System.Text.Json;
 using Hadal.Inference.Serving;
+using Hadal.Server.Accounts;
 using Hadal.Server.Hosting;
 using Hadal.Server.Keys;
 using Microsoft.AspNetCore.Builder;
@@ -42,6 +43,7 @@ sealed class ApiHost : IAsyncDisposable
             Home = home,
             Urls = ["http://127.0.0.1:0"],
             ApiKey = HostKey,
+            AddressLimits = new AddressLimits { WrongKey = (100_000, TimeSpan.FromMinutes(1)) },
             Logging = logging => logging.SetMinimumLevel(LogLevel.None),
         };
         WebApplication app = HadalServer.Build(with?.Invoke(options) ?? options);

@@ -87,6 +87,45 @@ public sealed class CredentialTests
     }
 
     [Fact]
+    public async Task Guessing_keys_ends_at_the_address_where_it_is_done_and_nowhere_else()
+    {
+        await using ApiHost host = await ApiHost.StartAsync(new ApiEngine(), options => options with { AddressLimits = options.AddressLimits with { WrongKey = (5, TimeSpan.FromHours(1)) } });
+        NewApiKey known = await host.Keys.MakeAsync(null, "known"), late = await host.Keys.MakeAsync(null, "late");
+        using HttpClient client = host.Connect(null);
+        async Task<(HttpStatusCode Status, string Body, TimeSpan? Wait)> AskAsync(string address, string? key)
+        {
+            // As a proxy on this machine would say it.
+            using var request = new HttpRequestMessage(HttpMethod.Get, "/v1/models");
+            request.Headers.Add("X-Forwarded-For", address);
+            if (key is not null) request.Headers.Authorization = new("Bearer", key);
+            using HttpResponseMessage response = await client.SendAsync(request);
+            return (response.StatusCode, await response.Content.ReadAsStringAsync(), response.Headers.RetryAfter?.Delta);
+        }
+
+        Assert.Equal(HttpStatusCode.OK, (await AskAsync("203.0.113.7", known.Secret)).Status);
+        for (int i = 0; i < 5; i++) Assert.Equal(HttpStatusCode.Unauthorized, (await AskAsync("203.0.113.7", i < 3 ? KeySecret.Make() : "short")).Status);
+        (HttpStatusCode status, string body, TimeSpan? wait) = await AskAsync("203.0.113.7", KeySecret.Make());
+        Assert.Equal(HttpStatusCode.TooManyRequests, status);
+        Assert.InRange(wait!.Value.TotalSeconds, 1, 3600);
+        Assert.Contains("\"code\":\"too_many_wrong_keys\"", body, StringComparison.Ordinal);
+
+        // Nothing is learned by going on, not even of a key that is right; who was there before is served, and so is everybody elsewhere.
+        Assert.Equal(HttpStatusCode.TooManyRequests, (await AskAsync("203.0.113.7", late.Secret)).Status);
+        Assert.Equal(HttpStatusCode.TooManyRequests, (await AskAsync("203.0.113.7", ApiHost.HostKey)).Status);
+        Assert.Equal(HttpStatusCode.OK, (await AskAsync("203.0.113.7", known.Secret)).Status);
+        Assert.Equal(HttpStatusCode.Unauthorized, (await AskAsync("203.0.113.7", null)).Status);
+        Assert.Equal(HttpStatusCode.OK, (await AskAsync("203.0.113.8", late.Secret)).Status);
+        Assert.Equal(HttpStatusCode.OK, (await AskAsync("203.0.113.8", ApiHost.HostKey)).Status);
+        Assert.True(await host.Keys.RevokeAsync(null, known.Key.Id));
+        Assert.Equal(HttpStatusCode.Unauthorized, (await AskAsync("203.0.113.7", known.Secret)).Status);
+
+        // Of IPv6 the whole /64 is one.
+        for (int i = 0; i < 5; i++) Assert.Equal(HttpStatusCode.Unauthorized, (await AskAsync($"2001:db8::{i}", KeySecret.Make())).Status);
+        Assert.Equal(HttpStatusCode.TooManyRequests, (await AskAsync("2001:db8::99", KeySecret.Make())).Status);
+        Assert.Equal(HttpStatusCode.Unauthorized, (await AskAsync("2001:db8:0:1::1", KeySecret.Make())).Status);
+    }
+
+    [Fact]
     public async Task A_key_is_made_once_and_its_text_is_nowhere_on_disk_and_in_no_log()
     {
         var log = new ListLog();

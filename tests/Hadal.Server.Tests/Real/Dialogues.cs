@@ -10,7 +10,7 @@ static class Dialogues
 {
     public const string Sum = "What is 17 + 25?", Twice = "And twice that?", Thought = "7 + 5 is 12, so the ones are 2. The tens are 1 + 2 + 1.", Answer = "The answer is 42.", Double = "It is 84.";
 
-    public const string Weather = "How cold is it in Kiel?", WeatherTool = "get_weather", WeatherText = "Weather of a city", Arguments = """{"city": "Kiel"}""", Measured = "3 C", Cold = "It is cold: 3 C.";
+    public const string Weather = "How cold is it in Kiel?", WeatherTool = "get_weather", WeatherText = "Weather of a city", Arguments = """{"city":"Kiel"}""", Measured = "3 C", Cold = "It is cold: 3 C.";
 
     public const string AsJson = "Name a city as JSON.", Json = """{"city": "Kiel", "sea": true}""";
 
@@ -20,7 +20,7 @@ static class Dialogues
 
     public const string Story = "Once upon", StoryGoesOn = " a time the deep sea was still.";
 
-    public const string Formula = "Show a formula.", FormulaText = "Here it is: $$a^2 + b^2 = c^2$$ and `code`.";
+    public const string Formula = "Show a formula.", FormulaText = "$$1 + 2 + 3 + 4 + 5 + 6 + 7 + 8 + 9 + 10 + 11 + 12 + 13 + 14 + 15 + 16 = 136$$";
 
     /// <summary>JSON Schema of the tool's arguments.</summary>
     public static JsonElement Schema { get; } = JsonDocument.Parse("""{"type":"object","properties":{"city":{"type":"string"}}}""").RootElement;

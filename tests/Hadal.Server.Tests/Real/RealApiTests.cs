@@ -10,8 +10,8 @@ namespace Hadal.Server.Tests.Real;
 [Trait("tier", "full")]
 public sealed class RealApiTests(RealServer server) : IClassFixture<RealServer>
 {
-    // Each token makes itself likelier: the text never ends by itself.
-    const string Endless = """{"model":"deepseek-chat","prompt":[5,6,7],"temperature":0,"frequency_penalty":-2,"max_tokens":16000,"stream":true}""";
+    // Each token makes itself likelier: between the numbers the commas become so likely that the text never ends by itself.
+    const string Endless = $$"""{"model":"deepseek-chat","messages":[{"role":"user","content":"{{Dialogues.Count}}"}],"temperature":0,"frequency_penalty":-2,"max_tokens":16000,"stream":true}""";
 
     ApiHost Host => server.Host;
 
@@ -123,7 +123,7 @@ public sealed class RealApiTests(RealServer server) : IClassFixture<RealServer>
         await RealServer.IdleAsync(engine);
         Assert.Equal(1, engine.Statistics.Cancelled);
 
-        using Stream last = await StreamAsync(host, Endless.Replace("16000", "600", StringComparison.Ordinal));
+        using Stream last = await StreamAsync(host, Endless.Replace("16000", "900", StringComparison.Ordinal));
         await last.LineAsync();
         Task stopped = Task.Run(() => host.App.StopAsync());
         string line, end = "";
@@ -134,7 +134,7 @@ public sealed class RealApiTests(RealServer server) : IClassFixture<RealServer>
 
     static async Task<Stream> StreamAsync(ApiHost host, string body)
     {
-        using var request = new HttpRequestMessage(HttpMethod.Post, "/v1/completions") { Content = new StringContent(body, System.Text.Encoding.UTF8, "application/json") };
+        using var request = new HttpRequestMessage(HttpMethod.Post, "/v1/chat/completions") { Content = new StringContent(body, System.Text.Encoding.UTF8, "application/json") };
         HttpResponseMessage response = await host.Client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead);
         Assert.Equal(HttpStatusCode.OK, response.StatusCode);
         return new Stream(response, new StreamReader(await response.Content.ReadAsStreamAsync()));

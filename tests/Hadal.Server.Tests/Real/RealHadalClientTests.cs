@@ -100,8 +100,8 @@ public sealed class RealHadalClientTests(RealServer server) : IClassFixture<Real
     {
         long before = server.Engine.Statistics.Cancelled;
         using HadalChatClient client = Connect(server.Host);
-        ChatOptions endless = new() { Temperature = 0, FrequencyPenalty = -2, MaxOutputTokens = 16_000 };
-        await foreach (ChatResponseUpdate update in client.GetStreamingResponseAsync([User("Go on.")], endless, Limit))
+        ChatOptions endless = new() { Temperature = 0, FrequencyPenalty = -2, MaxOutputTokens = 16_000 }; // what was said becomes likelier each time: commas without end
+        await foreach (ChatResponseUpdate update in client.GetStreamingResponseAsync([User(Dialogues.Count)], endless, Limit))
             if (update.Text.Length > 0) break;
         await RealServer.IdleAsync(server.Engine);
         Assert.Equal(before + 1, server.Engine.Statistics.Cancelled);

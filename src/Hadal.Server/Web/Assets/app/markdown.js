@@ -1,6 +1,7 @@
 // A model's text as elements. The server reads the Markdown and answers with a tree of names; here each name of a short list becomes an element, made one by one. Texts are text nodes, links
 // lead to the web and to mail alone, and a name that is not on the list becomes nothing.
 import { copyText, h, icon } from "./dom.js";
+import { fadeEdges } from "./edges.js";
 import { toast } from "./notices.js";
 import { highlight, nameOf } from "./highlight.js";
 import { read } from "./render.js";
@@ -126,7 +127,7 @@ function item(task, inside) {
 
 function table(rows) {
   const head = rows.filter(row => row[1]?.[0] === "th"), body = rows.filter(row => row[1]?.[0] !== "th");
-  return h("div", { class: "table", tabindex: 0, role: "region", "aria-label": "Table" }, h("table", null, h("thead", null, head.map(row => make(row))), h("tbody", null, body.map(row => make(row)))));
+  return fadeEdges(h("div", { class: "table", tabindex: 0, role: "region", "aria-label": "Table" }, h("table", null, h("thead", null, head.map(row => make(row))), h("tbody", null, body.map(row => make(row))))));
 }
 
 function code(text, language) {
@@ -140,7 +141,7 @@ function code(text, language) {
       toast(error.message, { error: true });
     }
   } }, icon("copy"), "Copy");
-  return h("figure", { class: "code" }, h("figcaption", null, h("span", null, name), button), h("pre", { tabindex: 0, "aria-label": `Code: ${name}` }, h("code", null, highlight(text, language))));
+  return h("figure", { class: "code" }, h("figcaption", null, h("span", null, name), button), fadeEdges(h("pre", { tabindex: 0, "aria-label": `Code: ${name}` }, h("code", null, highlight(text, language)))));
 }
 
 /** Only addresses that lead to the web or to mail become links; anything else stays visible as what it is. */
@@ -162,7 +163,8 @@ function formula(tree, source, display) {
   const attributes = display ? { class: "formula display", tabindex: 0, role: "group", "aria-label": "Formula" } : { class: "formula" };
   if (!math) return h(display ? "div" : "span", { ...attributes, class: `${attributes.class} raw` }, source);
   math.setAttribute("alttext", source);
-  return h("span", attributes, math);
+  const element = h("span", attributes, math);
+  return display ? fadeEdges(element) : element;
 }
 
 function makeMath(node) {

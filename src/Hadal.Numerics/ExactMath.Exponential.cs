@@ -22,12 +22,15 @@ public static partial class ExactMath
         if (x < LeastExponent) return 0;
         if (x > MostExponent) return double.PositiveInfinity;
 
-        // x = n·ln 2 + r, |r| ≤ ln 2 / 2; a Taylor polynomial of degree 13 (its remainder is 4e-18); 2^n added to the exponent.
+        // x = n·ln 2 + r, |r| ≤ ln 2 / 2; a Taylor polynomial of degree 13 (its remainder is 4e-18) whose terms are joined as a tree; 2^n added to the exponent.
         double shifted = (x * Log2E) + Magic;
         double n = shifted - Magic;
         double r = x - (n * Ln2High) - (n * Ln2Low);
-        double p = InverseFactorials[13];
-        for (int k = 12; k >= 0; k--) p = (p * r) + InverseFactorials[k];
+        double r2 = r * r, r4 = r2 * r2, r8 = r4 * r4;
+        double p = (C2 + (C3 * r)) + ((C4 + (C5 * r)) * r2);
+        p += ((C6 + (C7 * r)) + ((C8 + (C9 * r)) * r2)) * r4;
+        p += ((C10 + (C11 * r)) + ((C12 + (C13 * r)) * r2)) * r8;
+        p = 1 + (r + (p * r2));
         long exponent = BitConverter.DoubleToInt64Bits(shifted) - BitConverter.DoubleToInt64Bits(Magic);
         return BitConverter.Int64BitsToDouble(BitConverter.DoubleToInt64Bits(p) + (exponent << 52));
     }
@@ -40,35 +43,18 @@ public static partial class ExactMath
         Vector512<double> shifted = (x * Log2E) + magic;
         Vector512<double> n = shifted - magic;
         Vector512<double> r = x - (n * Ln2High) - (n * Ln2Low);
-        Vector512<double> p = Vector512.Create(1.0 / 6227020800);
-        p = (p * r) + Vector512.Create(1.0 / 479001600);
-        p = (p * r) + Vector512.Create(1.0 / 39916800);
-        p = (p * r) + Vector512.Create(1.0 / 3628800);
-        p = (p * r) + Vector512.Create(1.0 / 362880);
-        p = (p * r) + Vector512.Create(1.0 / 40320);
-        p = (p * r) + Vector512.Create(1.0 / 5040);
-        p = (p * r) + Vector512.Create(1.0 / 720);
-        p = (p * r) + Vector512.Create(1.0 / 120);
-        p = (p * r) + Vector512.Create(1.0 / 24);
-        p = (p * r) + Vector512.Create(1.0 / 6);
-        p = (p * r) + Vector512.Create(0.5);
-        p = (p * r) + Vector512<double>.One;
-        p = (p * r) + Vector512<double>.One;
+        Vector512<double> r2 = r * r, r4 = r2 * r2, r8 = r4 * r4;
+        Vector512<double> p = Pair(C2, C3, r) + (Pair(C4, C5, r) * r2);
+        p += (Pair(C6, C7, r) + (Pair(C8, C9, r) * r2)) * r4;
+        p += (Pair(C10, C11, r) + (Pair(C12, C13, r) * r2)) * r8;
+        p = Vector512<double>.One + (r + (p * r2));
         return (p.AsInt64() + ((shifted.AsInt64() - magic.AsInt64()) << 52)).AsDouble();
     }
 
-    static readonly double[] InverseFactorials = BuildInverseFactorials();
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    static Vector512<double> Pair(double even, double odd, Vector512<double> r) => Vector512.Create(even) + (Vector512.Create(odd) * r);
 
-    static double[] BuildInverseFactorials()
-    {
-        double[] inverse = new double[14];
-        long factorial = 1;
-        for (int k = 0; k < inverse.Length; k++)
-        {
-            if (k > 0) factorial *= k;
-            inverse[k] = 1.0 / factorial;
-        }
-
-        return inverse;
-    }
+    // 1/k!
+    const double C2 = 1.0 / 2, C3 = 1.0 / 6, C4 = 1.0 / 24, C5 = 1.0 / 120, C6 = 1.0 / 720, C7 = 1.0 / 5040, C8 = 1.0 / 40320, C9 = 1.0 / 362880, C10 = 1.0 / 3628800,
+        C11 = 1.0 / 39916800, C12 = 1.0 / 479001600, C13 = 1.0 / 6227020800;
 }

@@ -27,20 +27,25 @@ sealed partial record BenchServeRun
 
     async Task HttpAsync(BenchServeResult result)
     {
-        int most = Streams.Max();
-        await using (InferenceEngine engine = Open(new EngineOptions { Speculate = false, MaxRunning = most, PrefixCache = false }))
-            foreach (int streams in Streams) result.HttpBare.Add(await LoadAsync(engine, streams));
+        var options = new EngineOptions { Speculate = false, MaxRunning = Streams.Max(), PrefixCache = false };
         string home = Directory.CreateTempSubdirectory("hadal-bench-").FullName;
-        await using HttpLoad http = await HttpLoad.StartAsync(Open(new EngineOptions { Speculate = false, MaxRunning = most, PrefixCache = false }), home);
-        foreach (int streams in Streams) result.Http.Add(await LoadAsync(http, streams));
+        await using InferenceEngine bare = Open(options);
+        await using HttpLoad http = await HttpLoad.StartAsync(Open(options), home);
+        foreach (int streams in Streams)
+        {
+            LoadRow[] rows = await InTurnAsync(new Load(bare, streams), new Load(http, streams));
+            result.HttpBare.Add(rows[0]);
+            result.Http.Add(rows[1]);
+        }
     }
 
     /// <summary>One text at a time without drafts: what choosing costs beside the likeliest token.</summary>
     async Task SamplingAsync(BenchServeResult result)
     {
         await using InferenceEngine engine = Open(new EngineOptions { Speculate = false, PrefixCache = false });
-        foreach ((double temperature, double topP) in ((double, double)[])[(0, 1), (0.6, 1), (0.6, 0.95), (1, 1)])
-            result.Sampling.Add((temperature, topP, (await LoadAsync(engine, 1, temperature, topP, natural: true)).PerToken));
+        Load[] loads = [.. ((IEnumerable<(double, double)>)[(0, 1), (0.6, 1), (0.6, 0.95), (1, 1)]).Select(how => new Load(engine, 1, how.Item1, how.Item2, Natural: true))];
+        LoadRow[] rows = await InTurnAsync(loads);
+        for (int i = 0; i < loads.Length; i++) result.Sampling.Add((loads[i].Temperature, loads[i].TopP, rows[i].PerToken));
     }
 
     /// <summary>Texts that the model would write, greedy and sampled, with drafts and without.</summary>
@@ -50,26 +55,13 @@ sealed partial record BenchServeRun
         {
             foreach (int streams in Streams)
             {
-                LoadRow always, chosen, without;
-                double acceptance, share;
                 var options = new EngineOptions { MaxRunning = streams, PrefixCache = false };
-                await using (InferenceEngine engine = Open(options with { AlwaysSpeculate = true }))
-                {
-                    if (!engine.IsSpeculating) return; // a model without an MTP module
-                    always = await LoadAsync(engine, streams, temperature, natural: true);
-                    EngineStatistics statistics = engine.Statistics;
-                    acceptance = statistics.AcceptedTokens / Math.Max(1.0, statistics.DraftedTokens);
-                }
-
-                await using (InferenceEngine engine = Open(options))
-                {
-                    chosen = await LoadAsync(engine, streams, temperature, natural: true);
-                    EngineStatistics statistics = engine.Statistics;
-                    share = statistics.DraftedSteps / Math.Max(1.0, statistics.DraftedSteps + statistics.PlainSteps);
-                }
-
-                await using (InferenceEngine engine = Open(options with { Speculate = false })) without = await LoadAsync(engine, streams, temperature, natural: true);
-                result.Speculation.Add(new SpeculationRow(temperature, streams, acceptance, share, always.PerToken, chosen.PerToken, without.PerToken));
+                await using InferenceEngine always = Open(options with { AlwaysSpeculate = true }), chosen = Open(options), without = Open(options with { Speculate = false });
+                if (!always.IsSpeculating) return; // a model without an MTP module
+                LoadRow[] rows = await InTurnAsync([.. ((IEnumerable<InferenceEngine>)[always, chosen, without]).Select(engine => new Load(engine, streams, temperature, Natural: true))]);
+                EngineStatistics drafted = always.Statistics, mixed = chosen.Statistics;
+                result.Speculation.Add(new SpeculationRow(temperature, streams, drafted.AcceptedTokens / Math.Max(1.0, drafted.DraftedTokens),
+                    mixed.DraftedSteps / Math.Max(1.0, mixed.DraftedSteps + mixed.PlainSteps), rows[0].PerToken, rows[1].PerToken, rows[2].PerToken));
             }
         }
     }
@@ -89,13 +81,14 @@ sealed partial record BenchServeRun
     /// <summary>What the promise costs that a text depends on nothing else: drafts that are accepted by residual resampling instead.</summary>
     async Task FastAsync(BenchServeResult result)
     {
-        foreach (bool fast in (bool[])[false, true])
+        var options = new EngineOptions { AlwaysSpeculate = true, PrefixCache = false };
+        await using InferenceEngine usual = Open(options), fast = Open(options with { Fast = true });
+        if (!usual.IsSpeculating) return;
+        LoadRow[] rows = await InTurnAsync(new Load(usual, 1, 1, Natural: true), new Load(fast, 1, 1, Natural: true));
+        foreach ((InferenceEngine engine, LoadRow row) in ((InferenceEngine, LoadRow)[])[(usual, rows[0]), (fast, rows[1])])
         {
-            await using InferenceEngine engine = Open(new EngineOptions { Fast = fast, AlwaysSpeculate = true, PrefixCache = false });
-            if (!engine.IsSpeculating) return;
-            LoadRow row = await LoadAsync(engine, 1, temperature: 1, natural: true);
             EngineStatistics statistics = engine.Statistics;
-            result.Fast.Add((fast, statistics.AcceptedTokens / Math.Max(1.0, statistics.DraftedTokens), row.PerToken));
+            result.Fast.Add((ReferenceEquals(engine, fast), statistics.AcceptedTokens / Math.Max(1.0, statistics.DraftedTokens), row.PerToken));
         }
     }
 }

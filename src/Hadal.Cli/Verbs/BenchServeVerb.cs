@@ -110,29 +110,48 @@ sealed partial record BenchServeRun
     }
 
     /// <summary>The rounds of one load, after one that warms up; the median of each number.</summary>
-    /// <param name="temperature">0: the likeliest token.</param>
-    /// <param name="topP">Of sampled texts.</param>
-    /// <param name="natural">Texts as the model writes them from its beginning on, instead of after random prompts.</param>
-    async Task<LoadRow> LoadAsync(IInferenceEngine engine, int streams, double temperature = 0, double topP = 1, bool natural = false)
+    async Task<LoadRow> LoadAsync(IInferenceEngine engine, int streams) => (await InTurnAsync(new Load(engine, streams)))[0];
+
+    /// <summary>The rounds of several loads in turn, after one of each that warms up; medians. So what the machine does at the moment meets all of them.</summary>
+    async Task<LoadRow[]> InTurnAsync(params IReadOnlyList<Load> loads)
     {
-        var rows = new List<LoadRow>();
+        var rows = loads.Select(_ => new List<LoadRow>()).ToArray();
+        for (int round = -1; round < Rounds; round++)
+        {
+            for (int i = 0; i < loads.Count; i++)
+            {
+                LoadRow row = await OnceAsync(loads[i], (ulong)(1000 + round));
+                if (round >= 0) rows[i].Add(row);
+            }
+        }
+
+        return [.. rows.Select(LoadRow.Median)];
+    }
+
+    async Task<LoadRow> OnceAsync(Load load, ulong seed)
+    {
+        IInferenceEngine engine = load.Engine;
         int vocabulary = Math.Min(engine.Model.Tokenizer.VocabularySize, 1 << 20);
         if (PromptTokens + Tokens > engine.Model.MaxPositions)
             throw CommandError.WrongUse($"{PromptTokens} prompt tokens and {Tokens} more were asked for.", $"together at most the model's {engine.Model.MaxPositions} positions", "lower --prompt-tokens or --tokens");
-        for (int round = -1; round < Rounds; round++)
+        IReadOnlyList<GenerationRequest> requests = [.. ServeLoad.Requests(load.Streams, load.Natural ? 2 : PromptTokens, Tokens, vocabulary, seed).Select((request, n) => request with
         {
-            IReadOnlyList<GenerationRequest> requests = [.. ServeLoad.Requests(streams, natural ? 2 : PromptTokens, Tokens, vocabulary, (ulong)(1000 + round))
-                .Select((request, n) => request with { Sampling = new Inference.SamplingParameters(temperature, topP, (ulong)n), Prompt = natural ? Beginning(engine, request.Prompt) : request.Prompt })];
-            LoadMeasurement measured = await ServeLoad.RunAsync(engine, requests, Context.Cancellation);
-            if (round >= 0) rows.Add(LoadRow.Of(streams, PromptTokens, Tokens, measured));
-        }
-
-        return LoadRow.Median(rows);
+            Sampling = new Inference.SamplingParameters(load.Temperature, load.TopP, (ulong)n), Prompt = load.Natural ? Beginning(engine, request.Prompt) : request.Prompt,
+        })];
+        return LoadRow.Of(load.Streams, PromptTokens, Tokens, await ServeLoad.RunAsync(engine, requests, Context.Cancellation));
     }
 
     static int[] Beginning(IInferenceEngine engine, ReadOnlyMemory<int> prompt) =>
         [engine.Model.Tokenizer.TryGetId(Text.SpecialTokens.BeginOfSentence, out int begin) ? begin : prompt.Span[0], prompt.Span[1]];
 }
+
+/// <summary>A load.</summary>
+/// <param name="Engine">What writes.</param>
+/// <param name="Streams">Texts at once.</param>
+/// <param name="Temperature">0: the likeliest token.</param>
+/// <param name="TopP">Of sampled texts.</param>
+/// <param name="Natural">Texts as the model writes them from its beginning on, instead of after random prompts.</param>
+sealed record Load(IInferenceEngine Engine, int Streams, double Temperature = 0, double TopP = 1, bool Natural = false);
 
 /// <summary>One load, measured.</summary>
 sealed record LoadRow(int Streams, int PromptTokens, int Tokens, double Prefill, double Decode, double FirstToken, double PerToken)

@@ -4,7 +4,7 @@ namespace Hadal.Inference.Serving;
 public sealed record EngineOptions
 {
     /// <summary>
-    /// Most requests that wait; one more is refused with <see cref="EngineBusyException"/>. One owner may have three of them for each place that is free, so that others get in. At least 1.
+    /// Most requests that wait; one more is refused with <see cref="EngineBusyException"/>. A named owner may have three of them for each place that is free, so that others get in. At least 1.
     /// </summary>
     public int QueueLength { get; init; } = 256;
 

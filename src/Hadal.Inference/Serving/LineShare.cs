@@ -2,7 +2,7 @@ namespace Hadal.Inference.Serving;
 
 /// <summary>
 /// Who may join a line of bounded length. One owner may have three times as many requests in it as there are free places: alone three quarters of it, two of them three sevenths
-/// each. So nobody can fill it: there is always a place for one who has none in it yet. Counts owners; safe to call from many threads.
+/// each. So nobody can fill it: there is always a place for one who has none in it yet. Requests without an owner are nobody's and have no such limit. Counts owners; safe to call from many threads.
 /// </summary>
 /// <param name="length">Places.</param>
 /// <param name="fair">Whether owners are told apart.</param>
@@ -29,7 +29,7 @@ sealed class LineShare(int length, bool fair)
             int own = _own.GetValueOrDefault(owner);
             TimeSpan wait = TimeSpan.FromSeconds(_waiting * secondsPerPlace);
             if (_waiting >= length) throw new EngineBusyException(_waiting + 1, wait);
-            if (fair && own > 0 && own >= PerFreePlace * (length - _waiting)) throw new EngineBusyException(_waiting + 1, wait, own, length);
+            if (fair && owner.Length > 0 && own > 0 && own >= PerFreePlace * (length - _waiting)) throw new EngineBusyException(_waiting + 1, wait, own, length);
             _own[owner] = own + 1;
             Volatile.Write(ref _waiting, _waiting + 1);
         }

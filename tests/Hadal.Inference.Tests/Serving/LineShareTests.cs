@@ -39,8 +39,9 @@ public sealed class LineShareTests
     }
 
     [Fact]
-    public void Without_fairness_the_line_is_filled_by_anybody()
+    public void Without_fairness_the_line_is_filled_by_anybody_and_so_it_is_by_those_who_are_nobodys()
     {
+        Assert.Equal(16, Fill(new LineShare(16, fair: true), ""));
         var line = new LineShare(16, fair: false);
         Assert.Equal(16, Fill(line, "first"));
         line.Leave("first");

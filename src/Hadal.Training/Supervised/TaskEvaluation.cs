@@ -50,7 +50,8 @@ public static class TaskEvaluation
         int longest = Math.Min(model.Shape.MaxPositions, prompts.Max(p => p.Length) + LongestThought);
         var options = new EngineOptions
         {
-            QueueLength = questions.Length + 1, MaxRunning = Together, PrefixCache = false, Speculate = false,
+            QueueLength = 2 * questions.Length, // all are one owner's, to whom a line never gives its last places
+            MaxRunning = Together, PrefixCache = false, Speculate = false,
             Pages = 2 + (Together * ((longest / GenerationSession.PageLength) + 1)),
         };
         ServedModel served = EngineFactory.Describe("evaluated", model, tokenizer, [tokenizer.RequireId(SpecialTokens.EndOfSentence)]);

@@ -137,7 +137,12 @@ public readonly partial struct CounterRandom(ulong seed, RandomPurpose purpose, 
     /// <summary>destination[i] = UInt32(firstIndex + i).</summary>
     public void Fill(Span<uint> destination, ulong firstIndex = 0)
     {
-        for (int i = 0; i < destination.Length; i++) destination[i] = UInt32(firstIndex + (ulong)i);
+        for (int i = 0; i < destination.Length;)
+        {
+            ulong index = firstIndex + (ulong)i;
+            PhiloxBlock block = Block(index >> 2, Kind.Bits32);
+            for (int word = (int)(index & 3); word < 4 && i < destination.Length; word++, i++) destination[i] = Word(block, word);
+        }
     }
 
     /// <summary>A permutation of 0..count−1 (Fisher–Yates; step i uses draw i).</summary>

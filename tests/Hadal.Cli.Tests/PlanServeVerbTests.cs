@@ -20,6 +20,10 @@ public sealed class PlanServeVerbTests
         JsonElement answer = plan.GetProperty("answer");
         Assert.True(answer.GetProperty("redundant_experts").GetInt32() >= 0);
         Assert.True(answer.GetProperty("nodes_together").GetInt32() > 0);
+        Assert.Equal(4, answer.GetProperty("nodes_there").GetInt32());
+        Assert.True(answer.GetProperty("requests_per_second_of_those_together").GetDouble() > 20);
+        Assert.Equal(answer.GetProperty("slots_per_gpu").GetInt32(), answer.GetProperty("prefill").GetProperty("slots_per_gpu").GetInt32());
+        Assert.Equal(answer.GetProperty("decode_slots_per_gpu").GetInt32(), answer.GetProperty("decode").GetProperty("slots_per_gpu").GetInt32());
         Assert.Equal(4, plan.GetProperty("redundancy").GetArrayLength());
         Assert.True(plan.GetProperty("prefill_unit").GetProperty("balance_kept").GetDouble() < plan.GetProperty("prefill_unit").GetProperty("balance_in_order").GetDouble());
         Assert.All(plan.GetProperty("decode_units").EnumerateArray(), u => Assert.InRange(u.GetProperty("nodes_of_a_unit").GetInt32(), 1, 4));

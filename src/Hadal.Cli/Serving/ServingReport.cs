@@ -64,25 +64,25 @@ static class ServingReport
         json.WriteStartObject("answer");
         json.WriteNumber("slots_per_gpu", plan.BestRedundancy.SlotsPerGpu);
         json.WriteNumber("redundant_experts", plan.BestRedundancy.Redundant);
+        json.WriteNumber("decode_slots_per_gpu", plan.BestDecodeRedundancy.SlotsPerGpu);
+        json.WriteNumber("decode_redundant_experts", plan.BestDecodeRedundancy.Redundant);
+        Proposed(json, "prefill", plan.BestPrefill);
+        Proposed(json, "decode", plan.BestDecode);
+        Proposed(json, "both", plan.BestTogether);
         Optional(json, "nodes_apart", plan.NodesApart);
         Optional(json, "nodes_together", plan.NodesTogether);
         if (plan.SplittingPays is bool pays) json.WriteBoolean("splitting_pays", pays);
         else json.WriteNull("splitting_pays");
-        json.WriteEndObject();
-        json.WriteStartArray("redundancy");
-        foreach (RedundancyChoice choice in plan.Redundancy)
+        if (plan.NodesThere is int there)
         {
-            json.WriteStartObject();
-            json.WriteNumber("slots_per_gpu", choice.SlotsPerGpu);
-            json.WriteNumber("redundant_experts", choice.Redundant);
-            json.WriteNumber("balance", choice.Balance);
-            json.WriteNumber("step_seconds", choice.StepSeconds);
-            json.WriteNumber("tokens_per_second_per_node", choice.TokensPerSecondPerNode);
-            json.WriteNumber("cache_positions", choice.CachePositions);
-            json.WriteEndObject();
+            json.WriteNumber("nodes_there", there);
+            json.WriteNumber("requests_per_second_of_those_apart", plan.CarriedApart(there));
+            json.WriteNumber("requests_per_second_of_those_together", plan.CarriedTogether(there));
         }
 
-        json.WriteEndArray();
+        json.WriteEndObject();
+        Redundancy(json, "redundancy", plan.Redundancy);
+        Redundancy(json, "decode_redundancy", plan.DecodeRedundancy);
         Units(json, "prefill_units", plan.Prefill);
         Units(json, "decode_units", plan.Decode);
         Units(json, "units_for_both", plan.Together);
@@ -112,50 +112,88 @@ static class ServingReport
 
     static IEnumerable<string> Answers(ServingPlan plan)
     {
-        RedundancyChoice none = plan.Redundancy[0], best = plan.BestRedundancy;
-        yield return F($"{plan.Load.RequestsPerSecond:0.##} requests a second, {plan.Load.Prompt.Mean:0} prompt tokens of which {100 * plan.Load.CachedPart:0} % are cached, {plan.Load.Answer.Mean:0} answer tokens; first token within {plan.Load.FirstTokenSeconds:0.##} s, each further one within {1000 * plan.Load.NextTokenSeconds:0.#} ms; {plan.Routing}.");
-        yield return best.SlotsPerGpu == none.SlotsPerGpu
-            ? F($"Redundant experts: {best.Redundant}; more would not make the prefilling unit faster.")
-            : F($"Redundant experts: {best.Redundant}, {best.SlotsPerGpu} experts a GPU instead of {none.SlotsPerGpu}: the fullest GPU has {best.Balance:0.000} times the mean instead of {none.Balance:0.000}, and a node reads {best.TokensPerSecondPerNode:N0} tokens a second instead of {none.TokensPerSecondPerNode:N0}.");
+        ServingLoad load = plan.Load;
+        yield return F($"{Number(load.RequestsPerSecond)} requests a second, {load.Prompt.Mean:0} prompt tokens of which {100 * load.CachedPart:0} % are cached, {load.Answer.Mean:0} answer tokens; first token within {load.FirstTokenSeconds:0.###} s, each further one within {1000 * load.NextTokenSeconds:0.#} ms; {plan.Routing}.");
+        yield return Redundant("prefilling", "reads", plan.Redundancy);
+        yield return Redundant("decoding", "writes", plan.DecodeRedundancy);
         yield return (plan.BestPrefill, plan.BestDecode) switch
         {
-            ({ } prefill, { } decode) => F($"Units, prefilling apart from decoding: {prefill.Units} of {prefill.Unit.Nodes} nodes for prefilling and {decode.Units} of {decode.Unit.Nodes} nodes for decoding, {plan.NodesApart} nodes."),
-            (null, { }) => "Units, prefilling apart from decoding: no prefilling unit that was tried keeps the goal for the first token.",
-            ({ }, null) => "Units, prefilling apart from decoding: no decoding unit that was tried keeps the goal for further tokens.",
-            _ => "Units, prefilling apart from decoding: no unit that was tried keeps either goal.",
+            ({ } prefill, { } decode) => F($"Apart: {Units(prefill)} for prefilling and {Units(decode)} for decoding, {plan.NodesApart:N0} nodes."),
+            (null, { }) => F($"Apart: no prefilling unit that was tried keeps the goal for the first token; of requests that are nearly alone nine of ten get it within {Least(plan.Prefill, o => o.FirstToken)} s at best."),
+            ({ }, null) => F($"Apart: no decoding unit that was tried keeps the goal for further tokens; of requests that are nearly alone nine of ten get one every {Least(plan.Decode, o => 1000 * o.NextToken)} ms at best."),
+            _ => F($"Apart: no unit that was tried keeps either goal; of requests that are nearly alone nine of ten get the first token within {Least(plan.Prefill, o => o.FirstToken)} s and each further one within {Least(plan.Decode, o => 1000 * o.NextToken)} ms at best."),
         };
         yield return plan.BestTogether is { } both
-            ? F($"Units that do both: {both.Units} of {both.Unit.Nodes} nodes, chunks of {both.Chunk} prompt tokens a GPU, {both.Nodes} nodes.")
-            : "Units that do both: none that was tried keeps both goals.";
+            ? F($"Together: {Units(both)} that do both, chunks of {both.Chunk} prompt tokens a GPU, {both.Nodes:N0} nodes.")
+            : "Together: no unit for both that was tried keeps both goals.";
         yield return plan.SplittingPays switch
         {
-            null => "Splitting: neither way keeps the goals at this load.",
+            null => "Splitting: neither way keeps the goals, at any load.",
             true when plan.NodesTogether is null => "Splitting pays: only so can the goals be kept.",
-            true => F($"Splitting pays: {plan.NodesApart} nodes instead of {plan.NodesTogether}."),
+            true => F($"Splitting pays: {plan.NodesApart:N0} nodes instead of {plan.NodesTogether:N0}."),
             false when plan.NodesApart is null => "Splitting does not pay: apart, a goal cannot be kept.",
-            false when plan.NodesApart == plan.NodesTogether => F($"Splitting does not pay: {plan.NodesApart} nodes either way."),
-            false => F($"Splitting does not pay: {plan.NodesTogether} nodes do both, {plan.NodesApart} would be needed apart."),
+            false when plan.NodesApart == plan.NodesTogether => F($"Splitting does not pay: {plan.NodesApart:N0} nodes either way."),
+            false => F($"Splitting does not pay: {plan.NodesTogether:N0} nodes do both, {plan.NodesApart:N0} would be needed apart."),
         };
-        if (plan.NodesThere is int there && Math.Min(plan.NodesApart ?? int.MaxValue, plan.NodesTogether ?? int.MaxValue) is var needed && needed > there)
-            yield return needed == int.MaxValue ? F($"The cluster's {there} nodes are not enough.") : F($"The cluster has {there} nodes; {needed} are needed.");
+        if (plan.NodesThere is not int there) yield break;
+        double apart = plan.CarriedApart(there), together = plan.CarriedTogether(there);
+        string carries = Math.Max(apart, together) > 0
+            ? F($"within the goals its {Nodes(there)} carry {Number(together)} requests a second doing both, {Number(apart)} apart")
+            : "its nodes keep the goals at no load";
+        yield return Needed(plan) is not long needed ? F($"The cluster has {Nodes(there)}; {carries}.")
+            : needed > there ? F($"The cluster has {Nodes(there)}, {needed:N0} are needed: {carries}.")
+            : F($"The cluster has {Nodes(there)}, {needed:N0} are needed; {carries}.");
     }
+
+    static long? Needed(ServingPlan plan) => (plan.NodesApart, plan.NodesTogether) switch
+    {
+        (long apart, long together) => Math.Min(apart, together),
+        var (apart, together) => apart ?? together,
+    };
+
+    static string Redundant(string unit, string does, IReadOnlyList<RedundancyChoice> tried)
+    {
+        RedundancyChoice none = tried[0], best = RedundancyChoice.Best(tried);
+        return best.SlotsPerGpu == none.SlotsPerGpu
+            ? F($"Redundant experts, {unit} on {Nodes(best.Unit.Nodes)}: {best.Redundant}, which is what {best.SlotsPerGpu} experts a GPU leave beside {best.Unit.Experts}; more would not make it faster.")
+            : F($"Redundant experts, {unit} on {Nodes(best.Unit.Nodes)}: {best.Redundant}, {best.SlotsPerGpu} experts a GPU instead of {none.SlotsPerGpu}: the fullest GPU has {best.Balance:0.000} times the mean instead of {none.Balance:0.000}, and a node {does} at most {best.TokensPerSecondPerNode:N0} tokens a second instead of {none.TokensPerSecondPerNode:N0}.");
+    }
+
+    static string Least(IReadOnlyList<UnitChoice> choices, Func<ServiceOutcome, double> of) => Number(choices.Min(c => of(c.Outcome)));
+
+    static string Units(UnitChoice choice) => F($"{choice.Units:N0} {(choice.Units == 1 ? "unit" : "units")} of {Nodes(choice.Unit.Nodes)}");
+
+    static string Nodes(int nodes) => F($"{nodes:N0} {(nodes == 1 ? "node" : "nodes")}");
+
+    static string Number(double value) => value >= 100 ? F($"{value:N0}") : F($"{value:0.###}");
 
     static IEnumerable<(string Heading, IReadOnlyList<string[]> Rows, string Note)> Tables(ServingPlan plan)
     {
-        yield return (F($"Redundant experts of a prefilling unit of {plan.PrefillUnit.Options.Unit.Nodes} nodes"),
-            [["experts a GPU", "redundant", "fullest/mean", "step, ms", "tokens/s a node", "cache, tokens a GPU"],
-             .. plan.Redundancy.Select(r => new[] { F($"{r.SlotsPerGpu}"), F($"{r.Redundant}"), F($"{r.Balance:0.000}"), F($"{1000 * r.StepSeconds:0.0}"), F($"{r.TokensPerSecondPerNode:N0}"), r.CachePositions > 0 ? F($"{r.CachePositions:N0}") : "does not fit" })],
-            "Placed by one lot of tokens, measured on another.");
-        foreach ((string heading, IReadOnlyList<UnitChoice> choices) in new[] { ("Prefilling units", plan.Prefill), ("Decoding units", plan.Decode), ("Units for both", plan.Together) })
+        foreach ((string unit, IReadOnlyList<RedundancyChoice> tried) in new[] { ("prefilling", plan.Redundancy), ("decoding", plan.DecodeRedundancy) })
         {
-            yield return (heading, Filled(
-                [["unit", "experts a GPU", "chunk", "requests/s of a unit", "units", "nodes", "first token, s", "next token, ms", "answers a GPU", "busy"],
-                 .. choices.Select(c => new[]
+            yield return (F($"Redundant experts of a {unit} unit of {Nodes(tried[0].Unit.Nodes)}"),
+                [["experts a GPU", "redundant", "fullest/mean", "full step, ms", "tokens/s a node", "cache, tokens a GPU", ""],
+                 .. tried.Select(r => new[] { F($"{r.SlotsPerGpu}"), F($"{r.Redundant}"), F($"{r.Balance:0.000}"), F($"{1000 * r.StepSeconds:0.0}"), F($"{r.TokensPerSecondPerNode:N0}"), r.CachePositions > 0 ? F($"{r.CachePositions:N0}") : "does not fit", r == RedundancyChoice.Best(tried) ? "proposed" : "" })],
+                "Placed by one lot of tokens, measured on another. Proposed are the fewest within a hundredth of the fastest.");
+        }
+
+        foreach ((string heading, UnitRole role, IReadOnlyList<UnitChoice> choices, UnitChoice? best) in new[]
                  {
-                     F($"{c.Unit.Nodes}\u00a0×\u00a0{c.Unit.GpusPerNode}"), F($"{c.Unit.SlotsPerGpu}"), c.Chunk == 0 ? "" : F($"{c.Chunk}"), c.IsPossible ? F($"{c.RequestsPerSecond:0.##}") : "goal missed", c.IsPossible ? F($"{c.Units}") : "", c.IsPossible ? F($"{c.Nodes}") : "",
-                     c.Role == UnitRole.Decode ? "" : Shown(c.Outcome.FirstToken, "0.00"), c.Role == UnitRole.Prefill ? "" : Shown(1000 * c.Outcome.NextToken, "0.0"), c.Role == UnitRole.Prefill ? "" : F($"{c.Outcome.Running:0.0}"), F($"{100 * c.Outcome.Busy:0} %"),
+                     ("Prefilling units", UnitRole.Prefill, plan.Prefill, plan.BestPrefill), ("Decoding units", UnitRole.Decode, plan.Decode, plan.BestDecode), ("Units for both", UnitRole.Both, plan.Together, plan.BestTogether),
+                 })
+        {
+            // Of each size the chunk that carries most.
+            UnitChoice[] shown = [.. choices.GroupBy(c => c.Unit.Nodes).Select(size => size.OrderBy(c => c.Nodes == 0 ? long.MaxValue : c.Nodes).ThenByDescending(c => c.RequestsPerSecond).First())];
+            yield return (heading, Filled(
+                [["unit", "experts a GPU", "redundant", "chunk", "requests/s of a unit", "units", "nodes", "used", "first token, s", "next token, ms", "answers a GPU", ""],
+                 .. shown.Select(c => new[]
+                 {
+                     F($"{c.Unit.Nodes}\u00a0×\u00a0{c.Unit.GpusPerNode}"), F($"{c.Unit.SlotsPerGpu}"), F($"{c.Unit.RedundantSlots}"), c.Chunk == 0 ? "" : F($"{c.Chunk}"), c.IsPossible ? Number(c.RequestsPerSecond) : "goal missed", c.IsPossible ? F($"{c.Units:N0}") : "", c.IsPossible ? F($"{c.Nodes:N0}") : "",
+                     c.IsPossible ? F($"{100 * plan.Load.RequestsPerSecond / c.Units / c.RequestsPerSecond:0} %") : "", role == UnitRole.Decode ? "" : Shown(c.Outcome.FirstToken, "0.000"), role == UnitRole.Prefill ? "" : Shown(1000 * c.Outcome.NextToken, "0.0"), role == UnitRole.Prefill ? "" : F($"{c.Outcome.Running:0.0}"),
+                     c == best ? "proposed" : "",
                  })]),
-                "What a unit carries within the goals; times are those of nine of ten requests when the units share the load.");
+                "What a unit carries within the goals, and how much of it is used when the units share the load; times are those of nine of ten requests then."
+                + (role == UnitRole.Decode ? "" : F($" Of the chunks tried ({string.Join(", ", choices.Select(c => c.Chunk).Distinct())}) the one that needs the fewest nodes; --json has all.")));
         }
 
         foreach ((string name, UnitOutcome unit) in new[] { ("prefilling", plan.PrefillUnit), ("decoding", plan.DecodeUnit) })
@@ -185,6 +223,42 @@ static class ServingReport
         return [.. rows.Select(r => columns.Select(c => r[c]).ToArray())];
     }
 
+    static void Redundancy(Utf8JsonWriter json, string name, IReadOnlyList<RedundancyChoice> tried)
+    {
+        json.WriteStartArray(name);
+        foreach (RedundancyChoice choice in tried)
+        {
+            json.WriteStartObject();
+            json.WriteNumber("nodes_of_a_unit", choice.Unit.Nodes);
+            json.WriteNumber("slots_per_gpu", choice.SlotsPerGpu);
+            json.WriteNumber("redundant_experts", choice.Redundant);
+            json.WriteNumber("balance", choice.Balance);
+            json.WriteNumber("step_seconds", choice.StepSeconds);
+            json.WriteNumber("tokens_per_second_per_node", choice.TokensPerSecondPerNode);
+            json.WriteNumber("cache_positions", choice.CachePositions);
+            json.WriteEndObject();
+        }
+
+        json.WriteEndArray();
+    }
+
+    static void Proposed(Utf8JsonWriter json, string name, UnitChoice? choice)
+    {
+        if (choice is null)
+        {
+            json.WriteNull(name);
+            return;
+        }
+
+        json.WriteStartObject(name);
+        json.WriteNumber("units", choice.Units);
+        json.WriteNumber("nodes_of_a_unit", choice.Unit.Nodes);
+        json.WriteNumber("slots_per_gpu", choice.Unit.SlotsPerGpu);
+        json.WriteNumber("chunk", choice.Chunk);
+        json.WriteNumber("requests_per_second_of_a_unit", choice.RequestsPerSecond);
+        json.WriteEndObject();
+    }
+
     static void Units(Utf8JsonWriter json, string name, IReadOnlyList<UnitChoice> choices)
     {
         json.WriteStartArray(name);
@@ -194,6 +268,7 @@ static class ServingReport
             json.WriteNumber("nodes_of_a_unit", choice.Unit.Nodes);
             json.WriteNumber("gpus_of_a_unit", choice.Unit.Gpus);
             json.WriteNumber("slots_per_gpu", choice.Unit.SlotsPerGpu);
+            json.WriteNumber("redundant_experts", choice.Unit.RedundantSlots);
             json.WriteNumber("chunk", choice.Chunk);
             json.WriteBoolean("possible", choice.IsPossible);
             json.WriteNumber("requests_per_second", choice.RequestsPerSecond);
@@ -250,9 +325,9 @@ static class ServingReport
         json.WriteEndObject();
     }
 
-    static void Optional(Utf8JsonWriter json, string name, int? value)
+    static void Optional(Utf8JsonWriter json, string name, long? value)
     {
-        if (value is int number) json.WriteNumber(name, number);
+        if (value is long number) json.WriteNumber(name, number);
         else json.WriteNull(name);
     }
 

@@ -48,7 +48,7 @@ static class PlanServeVerb
             (string name, TransformerShape shape) = Shape(line.GetValue(model), line.GetRequiredValue(preset));
             ClusterDescription? described = Cluster(line.GetRequiredValue(cluster));
             ServingHardware hardware = (described is null ? ServingHardware.H800 : Hardware(described)) with { ComputeEfficiency = line.GetValue(efficiency) };
-            int longest = Math.Max(line.GetValue(prompt), Math.Min(32_768, 16 * line.GetValue(prompt))), longestAnswer = Math.Max(line.GetValue(answer), Math.Min(8192, 16 * line.GetValue(answer)));
+            int longest = Longest(line.GetValue(prompt), 32_768), longestAnswer = Longest(line.GetValue(answer), 8192);
             var load = new ServingLoad
             {
                 RequestsPerSecond = line.GetValue(rate), Prompt = new(line.GetValue(prompt), line.GetValue(promptSpread), longest), Answer = new(line.GetValue(answer), line.GetValue(answerSpread), longestAnswer),
@@ -68,7 +68,7 @@ static class PlanServeVerb
             {
                 try
                 {
-                    plan = ServingPlanner.Plan(question, (what, part) => progress.Report("planning", Math.Round(100 * part), 100, $"parts, now {what}"), context.Cancellation);
+                    plan = ServingPlanner.Plan(question, (what, part) => progress.Report("planning", Math.Round(100 * part), 100, $"parts, last {what}"), context.Cancellation);
                 }
                 catch (ArgumentException exception)
                 {
@@ -89,6 +89,9 @@ static class PlanServeVerb
         });
         return verb;
     }
+
+    // Long tails are cut at 16 times the mean, or earlier at what services take, but not below four times the mean.
+    static int Longest(int mean, int usual) => (int)Math.Min(16L * mean, Math.Max(usual, 4L * mean));
 
     static (string Name, TransformerShape Shape) Shape(string? folder, string preset)
     {

@@ -16,6 +16,9 @@ public interface IRoutingSource
     /// <summary>Experts of a token.</summary>
     int TopK { get; }
 
+    /// <summary>When other tokens come than at the beginning, their experts about as popular: a moment later, or with the next recorded window.</summary>
+    TimeSpan OtherTokensAt { get; }
+
     /// <summary>Chooses for tokens at a time.</summary>
     /// <param name="time">Since the simulation began.</param>
     /// <param name="layer">Layer of the simulation, from 0.</param>
@@ -53,6 +56,9 @@ public sealed class SyntheticRouting(GateParameters gate, double exponent, TimeS
     public int TopK => gate.TopK;
 
     /// <inheritdoc/>
+    public TimeSpan OtherTokensAt => TimeSpan.FromSeconds(1);
+
+    /// <inheritdoc/>
     public void Choose(TimeSpan time, int layer, int stream, Span<int> choices)
     {
         float[] scores = new float[Experts], groups = new float[gate.Groups];
@@ -69,14 +75,16 @@ public sealed class SyntheticRouting(GateParameters gate, double exponent, TimeS
                 scores.AsSpan(worst * size, size).Fill(float.MinValue);
             }
 
+            // The best so far in descending order; of equal ones the first comes first, as when the largest is searched again and again.
             Span<int> chosen = choices.Slice(t * TopK, TopK);
-            for (int k = 0; k < TopK; k++)
+            int found = 0;
+            for (int expert = 0; expert < Experts; expert++)
             {
-                int best = 0;
-                for (int expert = 1; expert < Experts; expert++)
-                    if (scores[expert] > scores[best]) best = expert;
-                chosen[k] = best;
-                scores[best] = float.MinValue;
+                float score = scores[expert];
+                if (found == TopK && score <= scores[chosen[TopK - 1]]) continue;
+                int place = found < TopK ? found++ : TopK - 1;
+                for (; place > 0 && scores[chosen[place - 1]] < score; place--) chosen[place] = chosen[place - 1];
+                chosen[place] = expert;
             }
 
             chosen.Sort();
@@ -94,6 +102,7 @@ public sealed class SyntheticRouting(GateParameters gate, double exponent, TimeS
     struct Stream
     {
         readonly float[] _popularity;
+        readonly uint[] _words;
         readonly CounterRandom _random;
         ulong _index;
 
@@ -102,6 +111,7 @@ public sealed class SyntheticRouting(GateParameters gate, double exponent, TimeS
             double turns = routing.Drift is { } period ? time / period : 0;
             int turn = (int)Math.Floor(turns);
             _popularity = new float[routing.Experts];
+            _words = new uint[(routing.Experts + 1) / 2];
             routing.Mix(_popularity, layer, turn, 1 - (turns - turn));
             routing.Mix(_popularity, layer, turn + 1, turns - turn);
             _random = new CounterRandom(routing.Seed, RandomPurpose.Simulation, (uint)((layer << 16) ^ stream));
@@ -110,12 +120,9 @@ public sealed class SyntheticRouting(GateParameters gate, double exponent, TimeS
 
         public void Next(Span<float> scores)
         {
-            for (int expert = 0; expert < scores.Length; expert += 2, _index++)
-            {
-                uint word = _random.UInt32(_index);
-                scores[expert] = _popularity[expert] + Noise[word & 0xFFFF];
-                if (expert + 1 < scores.Length) scores[expert + 1] = _popularity[expert + 1] + Noise[word >> 16];
-            }
+            _random.Fill(_words, _index);
+            _index += (ulong)_words.Length;
+            for (int expert = 0; expert < scores.Length; expert++) scores[expert] = _popularity[expert] + Noise[(_words[expert / 2] >> (16 * (expert & 1))) & 0xFFFF];
         }
     }
 
@@ -178,6 +185,9 @@ public sealed class RecordedRouting : IRoutingSource
 
     /// <inheritdoc/>
     public int TopK => _record.TopK;
+
+    /// <summary>The kept tokens of a window are few and come again and again: measured on them, a placement made from them would look better than it is.</summary>
+    public TimeSpan OtherTokensAt => _window;
 
     /// <inheritdoc/>
     public void Choose(TimeSpan time, int layer, int stream, Span<int> choices)

@@ -7,7 +7,7 @@ namespace Hadal.Planning.Serving;
 public sealed record ServingModel(TransformerShape Shape)
 {
     /// <summary>Layers with routed experts, MTP not counted.</summary>
-    public int SparseLayers => Enumerable.Range(0, Shape.Layers).Count(Shape.IsSparse);
+    public int SparseLayers { get; } = Enumerable.Range(0, Shape.Layers).Count(Shape.IsSparse);
 
     /// <summary>Weights of one expert; as many bytes.</summary>
     public double ExpertBytes => 3.0 * Shape.Hidden * Shape.ExpertIntermediate;

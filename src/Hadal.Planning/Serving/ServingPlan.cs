@@ -3,25 +3,42 @@ using Hadal.Parallel.Serving;
 namespace Hadal.Planning.Serving;
 
 /// <summary>How many slots a GPU gets, and what that brings.</summary>
-/// <param name="SlotsPerGpu">Experts of a GPU in each layer.</param>
-/// <param name="Redundant">Of all slots of a layer, those beyond one for each expert.</param>
-/// <param name="Balance">Pairs of the fullest GPU over the mean, measured on tokens that came after those the placement was made from.</param>
+/// <param name="Unit">Nodes, GPUs, slots.</param>
+/// <param name="Traffic">Rows and pairs for each token, measured on tokens that came after those the placement was made from.</param>
 /// <param name="StepSeconds">Seconds of a full step.</param>
 /// <param name="TokensPerSecondPerNode">Tokens a second of a node in full steps.</param>
-/// <param name="CachePositions">Positions that the cache of a GPU holds.</param>
-public sealed record RedundancyChoice(int SlotsPerGpu, int Redundant, double Balance, double StepSeconds, double TokensPerSecondPerNode, double CachePositions);
+/// <param name="CachePositions">Positions that the cache of a GPU holds; negative where the weights do not fit.</param>
+public sealed record RedundancyChoice(ExpertUnit Unit, TrafficPerToken Traffic, double StepSeconds, double TokensPerSecondPerNode, double CachePositions)
+{
+    /// <summary>Experts of a GPU in each layer.</summary>
+    public int SlotsPerGpu => Unit.SlotsPerGpu;
+
+    /// <summary>Of all slots of a layer, those beyond one for each expert.</summary>
+    public int Redundant => Unit.RedundantSlots;
+
+    /// <summary>Pairs of the fullest GPU over the mean.</summary>
+    public double Balance => Traffic.Balance;
+
+    /// <summary>The fewest slots within a hundredth of the most tokens a second: what more would bring is less than chance brings.</summary>
+    /// <param name="choices">From the fewest slots on.</param>
+    public static RedundancyChoice Best(IReadOnlyList<RedundancyChoice> choices)
+    {
+        RedundancyChoice[] fitting = [.. choices.Where(r => r.CachePositions > 0)];
+        return fitting.Length == 0 ? choices[0] : fitting.First(r => r.TokensPerSecondPerNode >= 0.99 * fitting.Max(f => f.TokensPerSecondPerNode));
+    }
+}
 
 /// <summary>A kind of unit under the load, as many of it as the load needs.</summary>
 /// <param name="Role">What it does.</param>
 /// <param name="Unit">Nodes, GPUs, slots.</param>
 /// <param name="Chunk">Most prompt tokens of a GPU in a step; 0 where it reads none.</param>
-/// <param name="RequestsPerSecond">What one unit carries within the goals; 0 when none.</param>
+/// <param name="RequestsPerSecond">What one unit carries within the goals, whatever the load is; 0 when none.</param>
 /// <param name="Units">How many carry the load; 0 when the goals cannot be kept.</param>
-/// <param name="Outcome">How requests fare in one of them.</param>
-public sealed record UnitChoice(UnitRole Role, ExpertUnit Unit, int Chunk, double RequestsPerSecond, int Units, ServiceOutcome Outcome)
+/// <param name="Outcome">How requests fare in one of them when they share the load; at the lowest rate that was tried when the goals cannot be kept.</param>
+public sealed record UnitChoice(UnitRole Role, ExpertUnit Unit, int Chunk, double RequestsPerSecond, long Units, ServiceOutcome Outcome)
 {
     /// <summary>Nodes of all units.</summary>
-    public int Nodes => Units * Unit.Nodes;
+    public long Nodes => Units * Unit.Nodes;
 
     /// <summary>Whether the goals can be kept.</summary>
     public bool IsPossible => Units > 0;
@@ -53,8 +70,11 @@ public sealed record ServingPlan
     /// <summary>The routing that drove it.</summary>
     public required string Routing { get; init; }
 
-    /// <summary>Redundant experts of the prefilling unit, from none on.</summary>
+    /// <summary>Slots of the prefilling unit that is proposed, from the fewest on; of the published size when none is.</summary>
     public required IReadOnlyList<RedundancyChoice> Redundancy { get; init; }
+
+    /// <summary>The same for decoding.</summary>
+    public required IReadOnlyList<RedundancyChoice> DecodeRedundancy { get; init; }
 
     /// <summary>Prefilling units that were tried.</summary>
     public required IReadOnlyList<UnitChoice> Prefill { get; init; }
@@ -80,15 +100,11 @@ public sealed record ServingPlan
     /// <summary>Nodes there are; null for as many as needed.</summary>
     public int? NodesThere { get; init; }
 
-    /// <summary>The fewest slots within a hundredth of the most tokens a second: what more would bring is less than chance brings.</summary>
-    public RedundancyChoice BestRedundancy
-    {
-        get
-        {
-            RedundancyChoice[] fitting = [.. Redundancy.Where(r => r.CachePositions > 0)];
-            return fitting.Length == 0 ? Redundancy[0] : fitting.First(r => r.TokensPerSecondPerNode >= 0.99 * fitting.Max(f => f.TokensPerSecondPerNode));
-        }
-    }
+    /// <summary>Slots of the prefilling unit.</summary>
+    public RedundancyChoice BestRedundancy => RedundancyChoice.Best(Redundancy);
+
+    /// <summary>Slots of the decoding unit.</summary>
+    public RedundancyChoice BestDecodeRedundancy => RedundancyChoice.Best(DecodeRedundancy);
 
     /// <summary>The prefilling unit with the fewest nodes; null when none keeps the goal.</summary>
     public UnitChoice? BestPrefill => Best(Prefill);
@@ -100,10 +116,10 @@ public sealed record ServingPlan
     public UnitChoice? BestTogether => Best(Together);
 
     /// <summary>Nodes of prefilling and decoding apart; null when a goal cannot be kept so.</summary>
-    public int? NodesApart => BestPrefill is { } prefill && BestDecode is { } decode ? prefill.Nodes + decode.Nodes : null;
+    public long? NodesApart => BestPrefill is { } prefill && BestDecode is { } decode ? prefill.Nodes + decode.Nodes : null;
 
     /// <summary>Nodes with both in the same units; null when the goals cannot be kept so.</summary>
-    public int? NodesTogether => BestTogether?.Nodes;
+    public long? NodesTogether => BestTogether?.Nodes;
 
     /// <summary>Whether splitting takes fewer nodes; null when neither way keeps the goals.</summary>
     public bool? SplittingPays => (NodesApart, NodesTogether) switch
@@ -113,6 +129,27 @@ public sealed record ServingPlan
         (_, null) => true,
         var (apart, together) => apart < together,
     };
+
+    /// <summary>Requests a second that so many nodes carry within the goals in units that do both; 0 when none.</summary>
+    /// <param name="nodes">Nodes.</param>
+    public double CarriedTogether(int nodes) => Together.Where(c => c.IsPossible).Select(c => nodes / c.Unit.Nodes * c.RequestsPerSecond).DefaultIfEmpty().Max();
+
+    /// <summary>Requests a second that so many nodes carry within the goals, prefilling apart from decoding; 0 when none.</summary>
+    /// <param name="nodes">Nodes.</param>
+    public double CarriedApart(int nodes)
+    {
+        double most = 0;
+        foreach (UnitChoice prefill in Prefill.Where(c => c.IsPossible))
+        {
+            foreach (UnitChoice decode in Decode.Where(c => c.IsPossible))
+            {
+                for (int units = 1; units * prefill.Unit.Nodes < nodes; units++)
+                    most = Math.Max(most, Math.Min(units * prefill.RequestsPerSecond, (nodes - (units * prefill.Unit.Nodes)) / decode.Unit.Nodes * decode.RequestsPerSecond));
+            }
+        }
+
+        return most;
+    }
 
     static UnitChoice? Best(IEnumerable<UnitChoice> choices) => choices.Where(c => c.IsPossible).OrderBy(c => c.Nodes).ThenByDescending(c => c.RequestsPerSecond / c.Unit.Nodes).FirstOrDefault();
 }

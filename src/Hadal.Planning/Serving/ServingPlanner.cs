@@ -1,6 +1,5 @@
 using System.Globalization;
 using Hadal.Model;
-using Hadal.Parallel.Experts;
 using Hadal.Parallel.Serving;
 using Hadal.Tensors.Operations;
 
@@ -33,27 +32,27 @@ public sealed record ServingQuestion
     /// <summary>How long the units are simulated for their balance.</summary>
     public TimeSpan Duration { get; init; } = TimeSpan.FromHours(1);
 
-    /// <summary>Seconds of requests in the simulations of queues.</summary>
-    public double QueueSeconds { get; init; } = 90;
+    /// <summary>Seconds of requests in the simulations of queues, at least; longer where answers last longer or requests are rare.</summary>
+    public double QueueSeconds { get; init; } = 60;
 
     /// <summary>Layers that are drawn for balance.</summary>
     public int Layers { get; init; } = 3;
 }
 
 /// <summary>
-/// Answers how many redundant experts, which units and whether to split: tries units of several sizes for prefilling, decoding and both, each with the balance that its placement has on the
+/// Answers how many redundant experts, which units and whether to split: tries units of several sizes for prefilling, decoding and both, each with the slots that make its steps shortest on the
 /// routing, finds by simulation how many requests a second one unit carries within the goals, and counts the nodes.
 /// </summary>
 public static class ServingPlanner
 {
-    static readonly int[] PrefillNodes = [1, 2, 4, 8], DecodeNodes = [1, 2, 4, 8, 12, 16, 18, 24, 32, 40], Chunks = [64, 256, 1024], PrefillChunks = [4096, PrefillChunk];
-    const int PrefillChunk = 16_384, SampleTokens = 8192, PublishedRedundant = 32, LeastRequests = 40;
+    static readonly int[] PrefillNodes = [1, 2, 4, 8], DecodeNodes = [1, 2, 4, 8, 12, 16, 18, 24, 32, 40], Chunks = [64, 128, 256, 512, 1024], PrefillChunks = [2048, 4096, 8192, PrefillChunk];
+    const int PrefillChunk = 16_384, SampleTokens = 8192, LotTokens = 16_384, FullAnswers = 128, SlotsTried = 4, PublishedRedundant = 32;
 
     /// <summary>Plans.</summary>
     /// <param name="question">What is asked.</param>
-    /// <param name="progress">Told what is being tried, and how much is done, from 0 to 1.</param>
+    /// <param name="progress">Told what was tried, and how much is done, from 0 to 1; from several threads, one at a time.</param>
     /// <param name="cancel">Ends it early.</param>
-    /// <exception cref="ArgumentException">The routing does not fit the model, or the model has no routed experts.</exception>
+    /// <exception cref="ArgumentException">The routing does not fit the model, or the model has no routed experts, or fits in no unit.</exception>
     public static ServingPlan Plan(ServingQuestion question, Action<string, double>? progress = null, CancellationToken cancel = default)
     {
         ArgumentNullException.ThrowIfNull(question);
@@ -62,162 +61,117 @@ public static class ServingPlanner
         if (question.Routing.Experts != gate.Experts || question.Routing.TopK != gate.TopK)
             throw new ArgumentException($"The routing has {question.Routing.Experts} experts, {question.Routing.TopK} of them for a token; the model has {gate.Experts} and {gate.TopK}. Record routing of a model with the same numbers, or leave --routing out.", nameof(question));
         var model = new ServingModel(question.Shape);
-        var plan = new Run(question, model, gate, progress ?? ((_, _) => { }), cancel);
-        return plan.All();
+        return new Run(question, model, gate, progress ?? ((_, _) => { }), cancel).All();
     }
 
     sealed class Run(ServingQuestion question, ServingModel model, GateParameters gate, Action<string, double> progress, CancellationToken cancel)
     {
-        int _done, _steps = 1;
+        readonly ParallelOptions _parallel = new() { MaxDegreeOfParallelism = Environment.ProcessorCount, CancellationToken = cancel };
+        readonly Lock _saying = new();
+        int _done, _parts = 1;
 
         ServingHardware Hardware => question.Hardware;
 
         public ServingPlan All()
         {
-            ExpertUnit[] prefills = [.. Units(PrefillNodes)], decodes = [.. Units(DecodeNodes)];
-            _steps = 6 + (prefills.Length * PrefillChunks.Length) + (decodes.Length * (1 + Chunks.Length));
-            ExpertUnit usual = prefills.FirstOrDefault(u => u.Nodes == 4) ?? prefills.FirstOrDefault() ?? throw NoRoom();
-            RedundancyChoice[] redundancy = [.. Redundancy(usual)];
-            UnitChoice[] prefill = [.. prefills.SelectMany(u => PrefillChunks.Select(c => Carry(UnitRole.Prefill, u, c)))];
-            UnitChoice[] decode = [.. decodes.Select(u => Carry(UnitRole.Decode, u, 0))];
-            UnitChoice[] together = [.. decodes.SelectMany(u => Chunks.Select(c => Carry(UnitRole.Both, u, c)))];
-            ExpertUnit writing = decodes.FirstOrDefault(u => u.Nodes == 18) ?? decodes[^1];
-            return new()
+            // Slots first, then queues.
+            (UnitPath Path, int Nodes)[] sizes = [.. Sizes(DecodeNodes).SelectMany(n => new[] { (UnitPath.ThroughNodes, n), (UnitPath.Straight, n) })];
+            if (sizes.Length == 0) throw NoRoom();
+            _parts = 2 + sizes.Length + (sizes.Length / 2 * (1 + Chunks.Length)) + (Sizes(PrefillNodes).Count() * PrefillChunks.Length);
+            TrafficSample sample = TrafficSample.Draw(question.Routing, question.Layers, LotTokens, _parallel);
+            RedundancyChoice[][] slots = new RedundancyChoice[sizes.Length][];
+            System.Threading.Tasks.Parallel.For(0, sizes.Length, _parallel, i =>
             {
-                Model = question.Name, Hardware = Hardware, Load = question.Load, Routing = question.Routing.Description, Redundancy = redundancy, Prefill = prefill, Decode = decode,
-                Together = together, PrefillUnit = OverTime(usual, UnitPath.ThroughNodes), DecodeUnit = OverTime(writing, UnitPath.Straight), Checks = [.. Checks()],
-                Assumptions = [.. Assumptions()], NodesThere = question.Nodes,
+                slots[i] = [.. Redundancy(sample, sizes[i].Path, sizes[i].Nodes)];
+                Say($"experts on {sizes[i].Nodes} nodes");
+            });
+            var fitting = slots.Select((tried, i) => (sizes[i].Path, sizes[i].Nodes, Tried: tried, Best: RedundancyChoice.Best(tried))).Where(s => Fits(s.Best)).ToArray();
+            if (fitting.Length == 0) throw NoRoom();
+
+            double prompt = question.Load.Prompt.MeanDrawn(), answer = question.Load.Answer.MeanDrawn();
+            var search = new UnitSearch(question.Load, prompt, answer, question.QueueSeconds);
+            var tasks = new List<(UnitRole Role, RedundancyChoice Slots, int Chunk)>();
+            foreach ((UnitPath path, int nodes, _, RedundancyChoice best) in fitting)
+            {
+                if (path == UnitPath.Straight) tasks.Add((UnitRole.Decode, best, 0));
+                else if (PrefillNodes.Contains(nodes)) tasks.AddRange(PrefillChunks.Select(c => (UnitRole.Prefill, best, c)));
+                if (path == UnitPath.ThroughNodes) tasks.AddRange(Chunks.Select(c => (UnitRole.Both, best, c)));
+            }
+
+            _parts = 2 + sizes.Length + tasks.Count;
+            UnitChoice[] choices = new UnitChoice[tasks.Count];
+            UnitOutcome[] outcomes = new UnitOutcome[2];
+            System.Threading.Tasks.Parallel.For(0, tasks.Count + 2, _parallel, at =>
+            {
+                // The longest first: the two units over time, then the largest units.
+                if (at < 2)
+                {
+                    outcomes[at] = at == 0 ? OverTime(Usual(fitting, UnitPath.ThroughNodes, 4), UnitPath.ThroughNodes) : OverTime(Usual(fitting, UnitPath.Straight, 18), UnitPath.Straight);
+                    Say($"a unit of {outcomes[at].Options.Unit.Nodes} nodes over {question.Duration.TotalMinutes:0} minutes");
+                    return;
+                }
+
+                int i = tasks.Count + 1 - at;
+                (UnitRole role, RedundancyChoice of, int chunk) = tasks[i];
+                choices[i] = search.Find(role, of.Unit, chunk, Costs(of.SlotsPerGpu), of.Traffic, cancel);
+                Say($"queues of {of.Unit.Nodes} nodes, {role switch { UnitRole.Prefill => "prefilling", UnitRole.Decode => "decoding", _ => "both" }}");
+            });
+            IReadOnlyList<UnitChoice> Of(UnitRole role) => [.. choices.Where(c => c.Role == role)];
+            IReadOnlyList<RedundancyChoice> Table(UnitPath path, UnitChoice? best, int usual) =>
+                fitting.FirstOrDefault(s => s.Path == path && s.Nodes == best?.Unit.Nodes).Tried ?? fitting.FirstOrDefault(s => s.Path == path && s.Nodes == usual).Tried ?? fitting.First(s => s.Path == path).Tried;
+            var plan = new ServingPlan
+            {
+                Model = question.Name, Hardware = Hardware, Load = question.Load, Routing = question.Routing.Description, Prefill = Of(UnitRole.Prefill), Decode = Of(UnitRole.Decode), Together = Of(UnitRole.Both),
+                Redundancy = [], DecodeRedundancy = [], PrefillUnit = outcomes[0], DecodeUnit = outcomes[1], Checks = [.. Checks()], Assumptions = [.. Assumptions()], NodesThere = question.Nodes,
             };
+            return plan with { Redundancy = Table(UnitPath.ThroughNodes, plan.BestPrefill, 4), DecodeRedundancy = Table(UnitPath.Straight, plan.BestDecode, 18) };
         }
 
-        // Units of a size that hold the model, the fewest slots that leave a redundant expert for each GPU, or as many as were published.
-        IEnumerable<ExpertUnit> Units(int[] sizes)
+        IEnumerable<int> Sizes(int[] sizes) => sizes.Where(nodes => nodes <= (question.Nodes ?? int.MaxValue) && nodes * Hardware.GpusPerNode <= 2 * gate.Experts);
+
+        bool Fits(RedundancyChoice choice) => choice.CachePositions >= question.Load.Prompt.Mean + question.Load.Answer.Mean;
+
+        // The published unit over time where it fits, else the largest that does and is no larger, else the smallest; a redundant expert for each GPU, or as many as were published.
+        ExpertUnit Usual((UnitPath Path, int Nodes, RedundancyChoice[] Tried, RedundancyChoice Best)[] fitting, UnitPath path, int published)
         {
-            foreach (int nodes in sizes)
-            {
-                int gpus = nodes * Hardware.GpusPerNode;
-                if (question.Nodes is { } there && nodes > there) continue;
-                if (gpus > 2 * gate.Experts) continue;
-                int slots = (gate.Experts + Math.Min(gpus, PublishedRedundant) + gpus - 1) / gpus;
-                var unit = new ExpertUnit(gate.Experts, gate.Groups, nodes, Hardware.GpusPerNode, slots);
-                if (Costs(slots).CachePositions >= question.Load.Prompt.Mean + question.Load.Answer.Mean) yield return unit;
-            }
+            RedundancyChoice[] ofPath = [.. fitting.Where(s => s.Path == path).Select(s => s.Best)];
+            ExpertUnit unit = (ofPath.LastOrDefault(b => b.Unit.Nodes <= published) ?? ofPath[0]).Unit;
+            return unit with { SlotsPerGpu = (gate.Experts + Math.Min(unit.Gpus, PublishedRedundant) + unit.Gpus - 1) / unit.Gpus };
         }
 
         ArgumentException NoRoom() => new(string.Create(CultureInfo.InvariantCulture,
-            $"The weights of {question.Name} fit in no unit that was tried: a GPU has {Hardware.UsableBytes / 1e9:0.#} GB for weights and cache, and {model.ReplicatedBytes / 1e9:0.#} GB are on every GPU. Give more nodes or more memory in --cluster."));
+            $"{question.Name} fits in no unit that was tried: a GPU has {Hardware.UsableBytes / 1e9:0.#} GB for weights and cache, {model.ReplicatedBytes / 1e9:0.#} GB are on every GPU, and {model.SparseLayers * model.ExpertBytes * gate.Experts / 1e9:0.#} GB of experts are shared by the unit's GPUs{(question.Nodes is { } there ? $", at most {there * Hardware.GpusPerNode} of them" : "")}; a request has {question.Load.Prompt.Mean + question.Load.Answer.Mean:0} tokens of {model.CacheBytes / 1e3:0.#} kB. Give more nodes or more memory in --cluster, or shorter requests."));
 
         ServingCosts Costs(int slots) => new(model, Hardware, slots);
 
-        /// <summary>Places experts by a first lot of tokens and counts where a second one goes.</summary>
-        TrafficPerToken Traffic(ExpertUnit unit, UnitPath path)
+        // As few slots as hold the experts, and a few more.
+        IEnumerable<RedundancyChoice> Redundancy(TrafficSample sample, UnitPath path, int nodes)
         {
-            int perGpu = Math.Max(16, SampleTokens / unit.Gpus);
-            int[] choices = new int[perGpu * gate.TopK];
-            double balance = 0, between = 0, inside = 0;
-            for (int layer = 0; layer < question.Layers; layer++)
+            int gpus = nodes * Hardware.GpusPerNode, least = (gate.Experts + gpus - 1) / gpus;
+            for (int slots = least; slots < least + SlotsTried; slots++)
             {
-                double[] load = new double[gate.Experts];
-                for (int gpu = 0; gpu < unit.Gpus; gpu++)
-                {
-                    question.Routing.Choose(TimeSpan.Zero, layer, gpu, choices);
-                    foreach (int expert in choices) load[expert]++;
-                }
-
-                ReplicaPlan plan = ExpertBalancer.Plan(load, unit.Slots, unit.Groups, unit.Nodes, unit.Gpus);
-                var traffic = new UnitTraffic(unit, path);
-                for (int gpu = 0; gpu < unit.Gpus; gpu++)
-                {
-                    question.Routing.Choose(TimeSpan.FromSeconds(1), layer, gpu + unit.Gpus, choices);
-                    traffic.Add(plan, gpu, choices, gate.TopK);
-                }
-
-                TrafficPerToken one = TrafficPerToken.Of(traffic, unit.Gpus);
-                (balance, between, inside) = (balance + one.Balance, between + one.Between, inside + one.Inside);
-            }
-
-            return new(balance / question.Layers, between / question.Layers, inside / question.Layers);
-        }
-
-        IEnumerable<RedundancyChoice> Redundancy(ExpertUnit usual)
-        {
-            int least = (gate.Experts + usual.Gpus - 1) / usual.Gpus;
-            for (int slots = least; slots < least + 4; slots++)
-            {
-                Say($"{slots} experts a GPU");
-                ExpertUnit unit = usual with { SlotsPerGpu = slots };
-                TrafficPerToken traffic = Traffic(unit, UnitPath.ThroughNodes);
-                StepWork work = FullStep();
-                double seconds = Costs(slots).StepSeconds(work, traffic, UnitPath.ThroughNodes);
-                yield return new(slots, unit.RedundantSlots, traffic.Balance, seconds, work.PromptTokens / seconds * Hardware.GpusPerNode, Costs(slots).CachePositions);
+                cancel.ThrowIfCancellationRequested();
+                var unit = new ExpertUnit(gate.Experts, gate.Groups, nodes, Hardware.GpusPerNode, slots);
+                TrafficPerToken traffic = sample.Of(unit, path);
+                StepWork work = path == UnitPath.ThroughNodes ? FullPrefill() : FullDecode();
+                double seconds = Costs(slots).StepSeconds(work, traffic, path);
+                yield return new(unit, traffic, seconds, work.Tokens / seconds * Hardware.GpusPerNode, Costs(slots).CachePositions);
             }
         }
 
-        // A full step of prefilling: prompts of the mean length, as many as a GPU takes.
-        StepWork FullStep()
+        // Prompts of the mean length, as many as a GPU takes.
+        StepWork FullPrefill()
         {
             double length = question.Load.Prompt.Mean, known = length * question.Load.CachedPart;
             return new(PrefillChunk, PrefillChunk * (known + length + 1) / 2, 0, 0);
         }
 
-        UnitChoice Carry(UnitRole role, ExpertUnit unit, int chunk)
-        {
-            Say($"{role switch { UnitRole.Prefill => "prefilling", UnitRole.Decode => "decoding", _ => $"both, chunks of {chunk}," }} on {unit.Nodes} nodes");
-            ServingLoad load = question.Load;
-            var queue = new UnitQueue(Costs(unit.SlotsPerGpu), unit.Gpus, Traffic(unit, role == UnitRole.Decode ? UnitPath.Straight : UnitPath.ThroughNodes), role, chunk);
-            double seconds = Math.Max(question.QueueSeconds, role == UnitRole.Prefill ? 0 : 3 * load.Answer.Mean * load.NextTokenSeconds), high = load.RequestsPerSecond, low = 0;
-            ServiceOutcome Try(double rate) => queue.Run(load, rate, seconds, cancel);
-            bool Keeps(ServiceOutcome outcome) => role switch
-            {
-                UnitRole.Prefill => outcome.FirstToken + Handover(load) <= load.FirstTokenSeconds,
-                UnitRole.Decode => outcome.NextToken <= load.NextTokenSeconds && outcome.FirstToken <= load.NextTokenSeconds,
-                _ => outcome.Keeps(load),
-            };
-
-            // A unit never sees more than its part: from the most that the load is, halve until the goals hold, then close in.
-            ServiceOutcome best = Try(high = Math.Min(high, Bound(unit, role, chunk)));
-            if (Keeps(best))
-            {
-                return new(role, unit, chunk, high, Count(load.RequestsPerSecond, high), best);
-            }
-
-            ServiceOutcome outcome = best;
-            double probe = high;
-            while (!Keeps(outcome) && probe * seconds > LeastRequests) outcome = Try(probe /= 2);
-            if (!Keeps(outcome)) return new(role, unit, chunk, 0, 0, outcome);
-            (low, high, best) = (probe, 2 * probe, outcome);
-            for (int i = 0; i < 4; i++)
-            {
-                double middle = (low + high) / 2;
-                outcome = Try(middle);
-                if (Keeps(outcome)) (low, best) = (middle, outcome);
-                else high = middle;
-            }
-
-            // The outcome shown is that of the rate which each of so many units gets.
-            int units = Count(load.RequestsPerSecond, low);
-            return new(role, unit, chunk, low, units, Try(load.RequestsPerSecond / units));
-        }
-
-        static int Count(double rate, double each) => (int)Math.Ceiling((rate / each) - 1e-9);
-
-        double Handover(ServingLoad load) => load.Prompt.Mean * model.CacheBytes / Hardware.Links.BetweenNodes;
-
-        // No unit carries more than full steps bring.
-        double Bound(ExpertUnit unit, UnitRole role, int chunk)
-        {
-            ServingCosts costs = Costs(unit.SlotsPerGpu);
-            double read = role == UnitRole.Decode ? double.MaxValue
-                : chunk / costs.StepSeconds(new(chunk, 0, 0, 0), new(1, 0, 0), UnitPath.ThroughNodes) * unit.Gpus / Math.Max(1, question.Load.Prompt.MeanDrawn() * (1 - question.Load.CachedPart));
-            double written = role == UnitRole.Prefill ? double.MaxValue
-                : UnitQueue.MostRunning / costs.StepSeconds(new(0, 0, UnitQueue.MostRunning, 0), new(1, 0, 0), UnitPath.Straight) * unit.Gpus / question.Load.Answer.MeanDrawn();
-            return Math.Min(read, written);
-        }
+        // As many answers as the published unit has, half written.
+        StepWork FullDecode() => new(0, 0, FullAnswers, FullAnswers * (question.Load.Prompt.Mean + (question.Load.Answer.Mean / 2)));
 
         UnitOutcome OverTime(ExpertUnit unit, UnitPath path)
         {
-            Say($"{unit.Nodes} nodes over {question.Duration.TotalMinutes:0} minutes");
-            StepWork work = path == UnitPath.ThroughNodes ? FullStep() : new(0, 0, 128, 128 * (question.Load.Prompt.Mean + (question.Load.Answer.Mean / 2)));
+            StepWork work = path == UnitPath.ThroughNodes ? FullPrefill() : FullDecode();
             var options = new UnitSimulationOptions
             {
                 Unit = unit, Path = path, Work = work, Layers = question.Layers, TokensPerGpu = Math.Max(16, SampleTokens / unit.Gpus), Duration = question.Duration,
@@ -230,11 +184,11 @@ public static class ServingPlanner
         IEnumerable<ServingCheck> Checks()
         {
             if (question.Shape != KnownShapes.V3671B) yield break;
-            var even = new Run(question with { Routing = new SyntheticRouting(gate, 0) }, model, gate, (_, _) => { }, cancel);
+            TrafficSample even = TrafficSample.Draw(new SyntheticRouting(gate, 0), question.Layers, LotTokens, _parallel);
             ServingCosts prefill = new(model, ServingHardware.H800, 9), decode = new(model, ServingHardware.H800, 2);
-            StepWork read = new(PrefillChunk, PrefillChunk * 2048.5, 0, 0), write = new(0, 0, 128, 128 * 4989.0);
-            double reading = PrefillChunk / prefill.StepSeconds(read, even.Traffic(ExpertUnit.Prefill, UnitPath.ThroughNodes), UnitPath.ThroughNodes) * 8;
-            double writing = 128 / decode.StepSeconds(write, even.Traffic(ExpertUnit.Decode, UnitPath.Straight), UnitPath.Straight) * 8;
+            StepWork read = new(PrefillChunk, PrefillChunk * 2048.5, 0, 0), write = new(0, 0, FullAnswers, FullAnswers * 4989.0);
+            double reading = PrefillChunk / prefill.StepSeconds(read, even.Of(ExpertUnit.Prefill, UnitPath.ThroughNodes), UnitPath.ThroughNodes) * 8;
+            double writing = FullAnswers / decode.StepSeconds(write, even.Of(ExpertUnit.Decode, UnitPath.Straight), UnitPath.Straight) * 8;
             const double hits = 342.0 / 608;
             yield return new("prefilling on 4 nodes, 16,384 tokens a GPU, prompts of 4,096", 73_700 * (1 - hits), reading,
                 "73,700 tokens a second with 56.3 % found in the cache: 32,200 computed; an average over a day of changing load");
@@ -247,13 +201,17 @@ public static class ServingPlanner
             yield return string.Create(CultureInfo.InvariantCulture,
                 $"{Hardware.Name}: {Hardware.Fp8Flops / 1e12:0} TFLOP/s FP8 and {Hardware.Bf16Flops / 1e12:0} BF16, of which products reach {100 * Hardware.ComputeEfficiency:0.#} %; {Hardware.MemoryBandwidth / 1e12:0.##} TB/s; {Hardware.Links.InsideNode / 1e9:0.#} GB/s inside a node, {Hardware.Links.BetweenNodes / 1e9:0.#} GB/s between nodes; {Hardware.UsableBytes / 1e9:0.#} GB a GPU for weights and cache.");
             yield return "Each part of a layer takes the longer of its operations and its bytes; kernel starts, clocks, sampling and the host cost nothing. Real services stay below: see the published figures.";
-            yield return "Attention is data parallel; weights FP8, cache BF16; two micro-batches hide each other's exchange in the published order of stages; prefilling's exchange takes 24 of 132 multiprocessors.";
+            yield return "Attention is data parallel: one GPU reads a whole prompt, chunk by chunk, and long prompts are not spread over several; weights FP8, cache BF16; two micro-batches hide each other's exchange in the published order of stages; prefilling's exchange takes 24 of 132 multiprocessors.";
             yield return "Dispatch FP8 with scales, combine BF16. Prefilling adds the rows of a node on their way back, as published; Hadal's own exchange of replicas sends every row by itself to keep the bits.";
             yield return "Requests come at random times and go to the GPU with the least to do. Units of one kind share the load evenly; each is simulated by itself. A first token waits for the handing over of the cache when units are split.";
             yield return string.Create(CultureInfo.InvariantCulture, $"Nine of ten requests must keep the goals: {question.Load.FirstTokenSeconds:0.###} s to the first token, {1000 * question.Load.NextTokenSeconds:0.#} ms for each further one. No speculative decoding.");
+            yield return "What a unit carries is found in steps of 6 %. No spare units: one that fails, or a load above the one given, is not in the count.";
             yield return $"Balance comes from {question.Layers} drawn layers; the others are taken to be like them.";
         }
 
-        void Say(string what) => progress(what, Math.Min(1, (double)_done++ / _steps));
+        void Say(string what)
+        {
+            lock (_saying) progress(what, Math.Min(1, (double)++_done / _parts));
+        }
     }
 }

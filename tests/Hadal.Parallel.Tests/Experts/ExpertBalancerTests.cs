@@ -1,4 +1,5 @@
 using Hadal.Parallel.Experts;
+using Hadal.Parallel.Serving;
 
 namespace Hadal.Parallel.Tests.Experts;
 
@@ -54,6 +55,27 @@ public sealed class ExpertBalancerTests
         }
 
         Assert.True(after < before, $"The fullest GPU had {before / 200:F3} times the mean load before and {after / 200:F3} after.");
+    }
+
+    /// <summary>Which of the two ways: 8 groups divide over the 4 nodes of prefilling, so groups stay on a node; not over 18 or 40 nodes of decoding, which are balanced as one [the EPLB repository].</summary>
+    [Fact]
+    public void Prefilling_is_balanced_group_by_group_and_decoding_over_all_GPUs()
+    {
+        var random = new Random(11);
+        double[] load = [.. Enumerable.Range(0, 256).Select(_ => Math.Exp(random.NextDouble() * 2.5))];
+        ReplicaPlan Plan(ExpertUnit unit) => ExpertBalancer.Plan(load, unit.Slots, unit.Groups, unit.Nodes, unit.Gpus);
+        ReplicaPlan Global(ExpertUnit unit) => ExpertBalancer.Plan(load, unit.Slots, groups: 1, nodes: 1, unit.Gpus);
+        int[] NodesOfGroups(ExpertUnit unit) => [.. Enumerable.Range(0, 8).Select(group => Enumerable.Range(32 * group, 32).SelectMany(e => Plan(unit).ExpertSlots[e]).Select(unit.NodeOf).Distinct().Count())];
+
+        Assert.True(ExpertUnit.Prefill is { IsHierarchical: true, RedundantSlots: 32, Gpus: 32 });
+        Assert.All(NodesOfGroups(ExpertUnit.Prefill), nodes => Assert.Equal(1, nodes));
+        Assert.NotEqual(Global(ExpertUnit.Prefill).SlotExpert, Plan(ExpertUnit.Prefill).SlotExpert);
+        foreach (ExpertUnit unit in new[] { ExpertUnit.Decode, ExpertUnit.DecodeOfTheReport })
+        {
+            Assert.False(unit.IsHierarchical);
+            Assert.Equal(Global(unit).SlotExpert, Plan(unit).SlotExpert);
+            Assert.All(NodesOfGroups(unit), nodes => Assert.True(nodes > 4, $"a group on {nodes} nodes"));
+        }
     }
 
     /// <summary>A unit of 32 GPUs: 256 experts, 8 + 1 slots a GPU, loads as skewed as in the report's figures.</summary>

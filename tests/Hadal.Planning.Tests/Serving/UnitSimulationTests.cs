@@ -112,6 +112,24 @@ public sealed class UnitSimulationTests
         Assert.True(counts.Max() > 4 * counts.Average());
     }
 
+    /// <summary>The choice in one pass against the gate's rule in words: groups by the sum of their two best, then the best expert again and again.</summary>
+    [Fact]
+    public void Synthetic_tokens_choose_as_the_gate_does()
+    {
+        var routing = new SyntheticRouting(Gate, 0.7, TimeSpan.FromMinutes(30), 12);
+        TimeSpan time = TimeSpan.FromMinutes(17);
+        int[] choices = new int[300 * 8];
+        float[] logits = new float[300 * 256];
+        routing.Choose(time, 1, 3, choices);
+        routing.Logits(time, 1, 3, logits);
+        for (int t = 0; t < 300; t++)
+        {
+            float[] scores = logits[(256 * t)..((256 * t) + 256)];
+            int[] groups = [.. Enumerable.Range(0, 8).OrderByDescending(g => scores[(32 * g)..((32 * g) + 32)].OrderDescending().Take(2).Sum()).Take(4)];
+            Assert.Equal(Enumerable.Range(0, 256).Where(e => groups.Contains(e / 32)).OrderByDescending(e => scores[e]).Take(8).Order(), choices[(8 * t)..((8 * t) + 8)]);
+        }
+    }
+
     /// <summary>Counted by hand: two nodes of two GPUs, one expert each; GPU 0's token for experts 1, 2 and 3.</summary>
     [Fact]
     public void Rows_of_one_token_by_hand()

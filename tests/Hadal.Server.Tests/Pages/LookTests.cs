@@ -1,4 +1,3 @@
-using Deque.AxeCore.Commons;
 using Hadal.Server.Accounts;
 using Hadal.Server.Tests.Chat;
 using Microsoft.Playwright;
@@ -10,8 +9,6 @@ namespace Hadal.Server.Tests.Pages;
 [Trait("tier", "full")]
 public sealed class LookTests(Chromium chromium) : IClassFixture<Chromium>
 {
-    static readonly string Axe = new BundledAxeScriptProvider().GetScript();
-
     const string Answer = """
         ### How experts are chosen
 
@@ -50,7 +47,7 @@ public sealed class LookTests(Chromium chromium) : IClassFixture<Chromium>
         async Task LookAsync(string page)
         {
             await me.PictureAsync(Name(page));
-            string[] violations = await ViolationsAsync(me.Page);
+            string[] violations = await me.ViolationsAsync();
             Assert.True(violations.Length == 0, $"{Name(page)}: {string.Join("; ", violations)}");
             Assert.False(await me.Page.EvaluateAsync<bool>("() => document.documentElement.scrollWidth > document.documentElement.clientWidth"), $"{Name(page)} is wider than the screen.");
         }
@@ -147,17 +144,6 @@ public sealed class LookTests(Chromium chromium) : IClassFixture<Chromium>
         me.RequireNoFaults();
     }
 
-    // In the page itself: it has no frames, for whose sake the library's own way opens another page for each run and loads everything there twice more.
-    static async Task<string[]> ViolationsAsync(IPage page)
-    {
-        if (!await page.EvaluateAsync<bool>("() => 'axe' in window")) await page.EvaluateAsync(Axe);
-        Assert.True(await page.EvaluateAsync<bool>("() => document.querySelector('iframe') === null && axe.getRules().length > 90"), "axe cannot see all of the page");
-        return await page.EvaluateAsync<string[]>("""
-            async () => (await axe.run(document, { resultTypes: ['violations'] })).violations
-                .map(violation => `${violation.id} (${violation.help}): ${violation.nodes.map(node => node.html).join(', ')}`)
-            """);
-    }
-
     /// <summary>A picture in place of words and a grey on grey: what axe must find, or its silence means nothing.</summary>
     [Fact]
     public async Task A_page_with_faults_is_found_out()
@@ -175,7 +161,7 @@ public sealed class LookTests(Chromium chromium) : IClassFixture<Chromium>
                 words.style.background = '#aaa';
             }
             """);
-        string[] violations = await ViolationsAsync(me.Page);
+        string[] violations = await me.ViolationsAsync();
         Assert.Contains(violations, violation => violation.StartsWith("image-alt", StringComparison.Ordinal));
         Assert.Contains(violations, violation => violation.StartsWith("color-contrast", StringComparison.Ordinal));
     }

@@ -1,5 +1,3 @@
-using Deque.AxeCore.Commons;
-using Deque.AxeCore.Playwright;
 using Hadal.Server.Tests.Chat;
 using Hadal.Server.Tests.Real;
 using Microsoft.Playwright;
@@ -95,8 +93,8 @@ public sealed class RealJourneyTests(Chromium chromium) : IClassFixture<Chromium
     static async Task LookAsync(Visitor me, string name)
     {
         await me.PictureAsync(name);
-        AxeResult result = await me.Page.RunAxe();
-        Assert.True(result.Violations.Length == 0, $"{name}: " + string.Join("; ", result.Violations.Select(violation => $"{violation.Id}: {string.Join(", ", violation.Nodes.Select(node => node.Html))}")));
+        string[] violations = await me.ViolationsAsync();
+        Assert.True(violations.Length == 0, $"{name}: {string.Join("; ", violations)}");
         Assert.False(await me.Page.EvaluateAsync<bool>("() => document.documentElement.scrollWidth > document.documentElement.clientWidth"), $"{name} is wider than the screen.");
     }
 }

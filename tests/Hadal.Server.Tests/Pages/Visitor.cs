@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using Deque.AxeCore.Commons;
 using Hadal.Server.Tests.Chat;
 using Microsoft.Playwright;
 using static Microsoft.Playwright.Assertions;
@@ -9,6 +10,7 @@ namespace Hadal.Server.Tests.Pages;
 public sealed class Visitor : IAsyncDisposable
 {
     internal const string Password = "a long enough phrase";
+    static readonly string Axe = new BundledAxeScriptProvider().GetScript();
     readonly IBrowserContext _context;
 
     internal Visitor(IBrowserContext context, IPage page)
@@ -48,6 +50,20 @@ public sealed class Visitor : IAsyncDisposable
     public ILocator Button(string name) => Page.GetByRole(AriaRole.Button, new() { Name = name, Exact = true });
 
     public ILocator Heading(string name) => Page.GetByRole(AriaRole.Heading, new() { Name = name, Exact = true });
+
+    /// <summary>
+    /// What axe finds fault with. It runs in the page itself, which has no frames: for the sake of those the library's own way opens another page for each run, and loads
+    /// everything there twice more.
+    /// </summary>
+    public async Task<string[]> ViolationsAsync()
+    {
+        if (!await Page.EvaluateAsync<bool>("() => 'axe' in window")) await Page.EvaluateAsync(Axe);
+        Assert.True(await Page.EvaluateAsync<bool>("() => document.querySelector('iframe') === null && axe.getRules().length > 90"), "axe cannot see all of the page");
+        return await Page.EvaluateAsync<string[]>("""
+            async () => (await axe.run(document, { resultTypes: ['violations'] })).violations
+                .map(violation => `${violation.id} (${violation.help}): ${violation.nodes.map(node => node.html).join(', ')}`)
+            """);
+    }
 
     /// <summary>Makes an account through the pages, the code read from the outbox, and ends before an empty chat.</summary>
     internal async Task SignUpAsync(ChatHost host, string email, string name = "Ada Lovelace")

@@ -25,30 +25,32 @@ static class Cold
         return 0;
     }
 
-    /// <summary>One start. The time to record the kernels and to print their PTX is part of it.</summary>
-    public static int Run(string name)
+    /// <summary>One start. The time to record the kernels and to print their PTX is part of it; they go under the opening of the GPU.</summary>
+    public static int Run(string name, int processes = 0)
     {
         bool found = Directory.Exists(ModuleCache.Folder) && Directory.EnumerateFiles(ModuleCache.Folder, "*", SearchOption.AllDirectories).Any();
         var clock = Stopwatch.StartNew();
-        IReadOnlyList<Kernel> kernels = Kernels(name);
-        double recorded = clock.Elapsed.TotalSeconds;
+        double printed = 0;
+        Task<IReadOnlyList<PrintedKernel>> printing = Task.Run(() =>
+        {
+            IReadOnlyList<PrintedKernel> texts = PrintedKernel.Of(Kernels(name));
+            printed = clock.Elapsed.TotalSeconds;
+            return texts;
+        });
         using CudaContext context = CudaContext.Open();
         double opened = clock.Elapsed.TotalSeconds;
-        double slowest = 0;
-        string slow = "";
-        Lock gate = new();
+        IReadOnlyList<PrintedKernel> kernels = printing.GetAwaiter().GetResult();
+        double ready = clock.Elapsed.TotalSeconds;
+        int missing = ModuleCompiler.Prepare(context, kernels, processes);
+        double prepared = clock.Elapsed.TotalSeconds;
         Parallel.ForEach(kernels, kernel =>
         {
             context.MakeCurrent();
-            LoadedKernel loaded = context.Load(kernel);
-            lock (gate)
-            {
-                if (loaded.Compiled.Milliseconds <= slowest) return;
-                (slowest, slow) = (loaded.Compiled.Milliseconds, kernel.Name);
-            }
+            context.Load(kernel);
         });
+        double loaded = clock.Elapsed.TotalSeconds;
         Console.WriteLine(
-            $"{name}: {kernels.Count} kernels, {(found ? "found compiled" : "compiled")}, {clock.Elapsed.TotalSeconds:F2} s: recording {recorded:F2}, opening the GPU {opened - recorded:F2}, loading {clock.Elapsed.TotalSeconds - opened:F2} on {Environment.ProcessorCount} processors; slowest {slow} {slowest:F0} ms; cache {ModuleCache.Folder}");
+            $"{name}: {kernels.Count} kernels, {(found ? "found compiled" : "compiled")}, {loaded:F2} s: GPU open after {opened:F2}, kernels printed after {printed:F2}, {missing} compiled by {(processes > 0 ? processes : Math.Min(Environment.ProcessorCount, ModuleCompiler.MostProcesses))} processes in {prepared - ready:F2}, loading {loaded - prepared:F2}; {Environment.ProcessorCount} processors; cache {ModuleCache.Folder}");
         return 0;
     }
 }

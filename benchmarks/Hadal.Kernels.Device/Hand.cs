@@ -10,7 +10,7 @@ namespace Hadal.Kernels.Device;
 /// <summary>
 /// What the language costs: the PTX of a prototype that writes it by hand (<c>Golden</c>, one file a shape) beside the kernel of the library, on the same memory, in turns. A third rival is the
 /// library's kernel without the two instructions of dependent launches, which the prototype has not got.
-/// The files' entry is <c>fp8_gemm_nt</c>: maps a, b, a_scale, d; pointers b_scale, d, clock; a map that is not read.
+/// More rivals are files of a folder, named by shape and what they try (4096x7168x16384-WHAT.ptx), with the entry of one or the other. The files' entry is <c>fp8_gemm_nt</c>: maps a, b, a_scale, d; pointers b_scale, d, clock; a map that is not read.
 /// </summary>
 static class Hand
 {
@@ -18,18 +18,18 @@ static class Hand
     static readonly (int M, int N, int K, string Tile)[] Shapes = [(4096, 7168, 16384, "wg2w2n128s4c2g16late"), (4096, 4096, 7168, "wg2w2n128s4c2g16late"), (4096, 7168, 2048, "wg2w2n128s4c1g16late")];
     static readonly string[] Rivals = ["library", "library without dependent launch", "by hand"];
 
-    public static int Run(int turns)
+    public static int Run(int turns, string? folder)
     {
         using CudaContext context = CudaContext.Open();
         using var timer = new GraphTimer(context) { PauseMilliseconds = 25 };
         Console.WriteLine($"{context.Info.Name}, CUDA {CudaDriver.Look().VersionText}, {turns} turns; ratio: time of the library over time by hand, turn by turn");
         int different = 0;
         foreach ((int m, int n, int k, string tile) in Shapes)
-            if (!Compare(context, timer, m, n, k, GemmConfig.Parse(tile), turns)) different++;
+            if (!Compare(context, timer, m, n, k, GemmConfig.Parse(tile), turns, folder is null ? [] : [.. Directory.GetFiles(folder, $"{m}x{n}x{k}-*.ptx").Order(StringComparer.Ordinal)])) different++;
         return different == 0 ? 0 : 1;
     }
 
-    static bool Compare(CudaContext context, GraphTimer timer, int m, int n, int k, GemmConfig config, int turns)
+    static bool Compare(CudaContext context, GraphTimer timer, int m, int n, int k, GemmConfig config, int turns, string[] files)
     {
         Kernel ours = Fp8GemmKernel.Build(new GemmShape(n, k), config);
         var map = (TensorMapParameter)ours.Parameters[0];
@@ -44,7 +44,9 @@ static class Hand
             ],
         };
         string text = Ptx.PtxPrinter.Print(ours), alone = string.Join('\n', text.Split('\n').Where(l => !l.Contains("griddepcontrol", StringComparison.Ordinal)));
-        LoadedKernel[] loaded = [context.Load(ours), LoadedKernel.Load(ours, alone), LoadedKernel.Load(hand, Read($"fp8-hand-{m}x{n}x{k}.ptx"))];
+        string[] rivals = [.. Rivals[..2], .. files.Select(f => Path.GetFileNameWithoutExtension(f)), Rivals[2]], texts = [text, alone, .. files.Select(File.ReadAllText), Read($"fp8-hand-{m}x{n}x{k}.ptx")];
+        bool[] byHand = [.. texts.Select(t => t.Contains(".entry fp8_gemm_nt(", StringComparison.Ordinal))];
+        LoadedKernel[] loaded = [.. texts.Select((t, i) => LoadedKernel.Load(byHand[i] ? hand : ours with { SharedBytes = Math.Max(ours.SharedBytes, SharedBytes + 128) }, t))];
         Fp8Operands operands = Fp8Operands.Make(OperandKind.Normal, m, n, k, 1, 1);
         int blocks = Fp8GemmKernel.Blocks((m + config.TileM - 1) / config.TileM, new GemmShape(n, k), config, context.Info.Multiprocessors);
         var launches = loaded.Select(_ => new List<PreparedLaunch>()).ToArray();
@@ -60,7 +62,7 @@ static class Hand
             {
                 DeviceMemory d = Keep(context.Allocate(2L * m * n));
                 results[rival] = d;
-                launches[rival].Add(rival < 2
+                launches[rival].Add(!byHand[rival]
                     ? loaded[rival].Prepare(blocks, [ta, tb, ts, bScale.Address, d.Address, (uint)m])
                     : loaded[rival].Prepare(blocks, [ta, tb, ts, new TensorDescription(d.Address, ElementType.BF16, m, n, 2L * n), bScale.Address, d.Address, d.Address, ta]));
             }
@@ -72,7 +74,7 @@ static class Hand
         {
             double[] own = [.. times.Select(t => t[rival]).Order()], ratio = [.. times.Select(t => t[rival] / t[^1]).Order()];
             Console.WriteLine(
-                $"{m}x{n}x{k} {Rivals[rival]}: median {Quartile(own, 2):F2} us {flop / Quartile(own, 2):F0} TFLOP/s, ratio {Quartile(ratio, 2):F4} (half of the turns {Quartile(ratio, 1):F4} to {Quartile(ratio, 3):F4}), {loaded[rival].Registers} registers {loaded[rival].LocalBytes} local");
+                $"{m}x{n}x{k} {rivals[rival]}: median {Quartile(own, 2):F2} us {flop / Quartile(own, 2):F0} TFLOP/s, ratio {Quartile(ratio, 2):F4} (half of the turns {Quartile(ratio, 1):F4} to {Quartile(ratio, 3):F4}), {loaded[rival].Registers} registers {loaded[rival].LocalBytes} local");
         }
 
         byte[][] bits = [.. results.Select(r =>

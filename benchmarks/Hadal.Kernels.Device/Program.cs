@@ -8,9 +8,10 @@
 //   launch PREFIX,… TIMES            launches the library's benchmark cases plainly, for a profiler; their diagnostics with "parts*TEXT"
 //   tune FILE                        lines "MxNxK tile|tile|…" (GemmConfig.Parse), "c G MxNxK …" contiguous and "m G MxNxK …" masked groups
 //   bench PREFIX,…                   times the library's benchmark cases; kernels with parts left out with "parts*TEXT"
-//   cold MODEL                       loads the kernels that a model of a named size needs (medium, v3-671b, …): run twice, the second finds them compiled
+//   cold MODEL [PROCESSES]           loads the kernels that a model of a named size needs (medium, v3-671b, …): run twice, the second finds them compiled
 //   kernels MODEL                    names them (needs no GPU)
-//   hand [TURNS]                     the hand-written PTX of the product beside the library's kernels, in turns
+//   hand [TURNS [FOLDER]]            the hand-written PTX of the product beside the library's kernels and beside what files of a folder try, in turns
+//   compile-kernels GPU              a process of a cold start: compiles the PTX that it is sent
 //   calibrate FILE                   runs the tensor core on chosen tiles and keeps what it gave
 //   instructions FILE                runs single instructions on chosen inputs and keeps what they gave
 using System.Globalization;
@@ -45,8 +46,10 @@ static int Run(string[] args) => args switch
     ["replay", ..] => Replay.Run(args.Length > 1 ? int.Parse(args[1], NumberStyles.None, CultureInfo.InvariantCulture) : 20),
     ["digests"] => Dump.Digests(),
     ["cold", var model] => Cold.Run(model),
+    ["cold", var model, var count] => Cold.Run(model, int.Parse(count, NumberStyles.None, CultureInfo.InvariantCulture)),
+    [ModuleCompiler.Verb, ..] => ModuleCompiler.Serve(args),
     ["kernels", var model] => Cold.List(model),
-    ["hand", ..] => Hand.Run(args.Length > 1 ? int.Parse(args[1], NumberStyles.None, CultureInfo.InvariantCulture) : 40),
+    ["hand", ..] => Hand.Run(args.Length > 1 ? int.Parse(args[1], NumberStyles.None, CultureInfo.InvariantCulture) : 40, args.Skip(2).FirstOrDefault()),
     ["calibrate", var file] => Calibration.Run(file),
     ["instructions", var file] => Instructions.Run(file),
     _ => Usage(),
@@ -54,6 +57,6 @@ static int Run(string[] args) => args switch
 
 static int Usage()
 {
-    Console.Error.WriteLine("dump FOLDER [TUNEFILE] | conformance [TIMES] [FILTER] | small [TIMES] [FILTER] | refuse | replay [ROUNDS] | launch PREFIX,… TIMES | tune FILE [check] [sustained] [pdl] [single] | bench PREFIX,… [check] [sustained] [pdl] [single] | cold MODEL | kernels MODEL | digests | hand [TURNS] | calibrate FILE | instructions FILE");
+    Console.Error.WriteLine("dump FOLDER [TUNEFILE] | conformance [TIMES] [FILTER] | small [TIMES] [FILTER] | refuse | replay [ROUNDS] | launch PREFIX,… TIMES | tune FILE [check] [sustained] [pdl] [single] | bench PREFIX,… [check] [sustained] [pdl] [single] | cold MODEL [PROCESSES] | kernels MODEL | digests | hand [TURNS [FOLDER]] | calibrate FILE | instructions FILE");
     return 2;
 }

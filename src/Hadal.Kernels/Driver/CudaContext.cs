@@ -14,13 +14,16 @@ public sealed unsafe class CudaContext : IDisposable
     CudaMemoryPool? _pool;
     bool _disposed;
 
-    CudaContext(CudaDeviceInfo info, int driverVersion, int device, nint handle)
+    CudaContext(CudaDeviceInfo info, int driverVersion, int ordinal, int device, nint handle)
     {
-        (Info, DriverVersion, _device, _handle) = (info, driverVersion, device, handle);
+        (Info, DriverVersion, Ordinal, _device, _handle) = (info, driverVersion, ordinal, device, handle);
     }
 
     /// <summary>The GPU.</summary>
     public CudaDeviceInfo Info { get; }
+
+    /// <summary>Its number, from 0.</summary>
+    public int Ordinal { get; }
 
     /// <summary>The CUDA version its driver implements, such as 13000.</summary>
     public int DriverVersion { get; }
@@ -38,7 +41,7 @@ public sealed unsafe class CudaContext : IDisposable
         CudaCheck.Ok(CudaLibrary.cuDeviceGet(&device, ordinal), $"GPU {ordinal}");
         nint handle;
         CudaCheck.Ok(CudaLibrary.cuDevicePrimaryCtxRetain(&handle, device), $"Context on GPU {ordinal} ({info.Name})");
-        var context = new CudaContext(info, state.DriverVersion, device, handle);
+        var context = new CudaContext(info, state.DriverVersion, ordinal, device, handle);
         context.MakeCurrent();
         return context;
     }
@@ -100,13 +103,20 @@ public sealed unsafe class CudaContext : IDisposable
     public LoadedKernel Load(Kernel kernel)
     {
         ArgumentNullException.ThrowIfNull(kernel);
+        return Load(new PrintedKernel(kernel, Ptx.PtxPrinter.Print(kernel)));
+    }
+
+    /// <summary>The same with PTX that was printed before.</summary>
+    public LoadedKernel Load(PrintedKernel printed)
+    {
+        ArgumentNullException.ThrowIfNull(printed);
         ObjectDisposedException.ThrowIf(_disposed, this);
+        Kernel kernel = printed.Kernel;
         if (kernel.SharedBytes > Info.SharedBytesPerBlock)
             throw new CudaException($"Kernel {kernel.Name} wants {kernel.SharedBytes} bytes of shared memory a block, {Info.Name} has {Info.SharedBytesPerBlock}: fewer stages or a smaller tile fit.");
-        string ptx = Ptx.PtxPrinter.Print(kernel);
 
-        // Different kernels may be compiled by several threads at once.
-        return _loaded.GetOrAdd(ptx, text => new Lazy<LoadedKernel>(() => LoadedKernel.Load(kernel, text))).Value;
+        // Different kernels may be loaded by several threads at once.
+        return _loaded.GetOrAdd(printed.Text, text => new Lazy<LoadedKernel>(() => LoadedKernel.Load(kernel, text))).Value;
     }
 
     /// <summary>Unloads the modules and gives the context back. Memory, streams and events of it must be gone.</summary>

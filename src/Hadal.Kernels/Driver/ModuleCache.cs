@@ -1,5 +1,7 @@
 using System.Diagnostics;
+using System.Globalization;
 using System.Runtime.InteropServices;
+using System.Security.Cryptography;
 using System.Text;
 
 namespace Hadal.Kernels.Driver;
@@ -54,6 +56,30 @@ public static unsafe partial class ModuleCache
 
         // The runtime has an environment of its own; the driver reads the system's.
         _ = setenv(Variable, folder, 0);
+    }
+
+    /// <summary>True when this text was compiled here, for this card, by this driver.</summary>
+    internal static bool Marked(string ptx, CudaContext context) => File.Exists(MarkOf(ptx, context));
+
+    static string MarkOf(string ptx, CudaContext context)
+    {
+        string what = string.Create(CultureInfo.InvariantCulture, $"{context.Info.Name} {context.DriverVersion} {ptx}");
+        return Path.Combine(Folder, "compiled", Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(what)).AsSpan(0, 16)));
+    }
+
+    /// <summary>Notes that this text was compiled here.</summary>
+    internal static void Mark(string ptx, CudaContext context)
+    {
+        string mark = MarkOf(ptx, context);
+        try
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(mark)!);
+            using FileStream empty = File.Create(mark);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            // Then it is compiled, or found compiled, once more.
+        }
     }
 
     /// <summary>Compiles PTX, or finds it compiled, and loads it.</summary>

@@ -148,7 +148,13 @@ public sealed class KernelScope : ThreadScope
     public void Producer(int registers, Action<ProducerScope> body, [CallerFilePath] string file = "", [CallerLineNumber] int line = 0)
     {
         int first = NextWarpgroup(1, file, line);
-        Block block = Recorder.Capture(() => If(ThreadIndex.Is(128 * first), () => body(new ProducerScope(this)), file: file, line: line));
+        Block block = Recorder.Capture(() => If(ThreadIndex.Is(128 * first), () =>
+        {
+            var producer = new ProducerScope(this);
+            body(producer);
+            Recorder.At(file, line);
+            producer.Finish();
+        }, file: file, line: line));
         _roles.Add(new Role("producer", first, 1, registers, block) { Source = Recorder.Line });
     }
 
@@ -166,8 +172,9 @@ public sealed class KernelScope : ThreadScope
     {
         if (_roles.Count > 0) Recorder.Emit(new RoleSwitch(_warpgroup!, new Sequence<Role>([.. _roles])));
 
-        // A block whose peers still signal its barriers must not leave.
-        if (Cluster > 1) Recorder.Emit(new ClusterSync());
+        // A block whose peers still signal its barriers must not leave. Where the producers see to that, the others need not meet: a barrier of the cluster at this place costs the loops of a product
+        // 1 % (the compiler orders them otherwise).
+        if (Cluster > 1 && !(_pipelines.Count > 0 && _pipelines.TrueForAll(p => p.Drained))) Recorder.Emit(new ClusterSync());
         return new Kernel(
             name,
             _threads,

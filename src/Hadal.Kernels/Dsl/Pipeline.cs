@@ -100,6 +100,9 @@ public sealed class Pipeline
 
     internal int NewProducerSlot(Recorder recorder) => Add(_producerSlots, recorder.NewSlot());
 
+    /// <summary>True when its producer waits at its end until all readers of the cluster have given every stage back.</summary>
+    internal bool Drained { get; set; }
+
     /// <summary>Readers that take turns at the stages.</summary>
     internal int Shares { get; set; } = 1;
 
@@ -206,6 +209,17 @@ public sealed class RingProducer
     }
 
     internal void Advance() => _position.Advance();
+
+    /// <summary>Waits until every stage has been given back, which blocks of the cluster signal here: their barriers must not end before.</summary>
+    internal void Drain()
+    {
+        Ring.Drained = true;
+        _scope.Repeat(Ring.Stages, () =>
+        {
+            _scope.Recorder.Emit(new BarrierWait((_empty + _position.Stage * 8).Value, (_position.Phase ^ 1).Value));
+            _position.Advance();
+        });
+    }
 }
 
 /// <summary>A stage being filled.</summary>

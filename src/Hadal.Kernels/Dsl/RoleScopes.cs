@@ -7,6 +7,7 @@ namespace Hadal.Kernels.Dsl;
 public sealed class ProducerScope : ThreadScope
 {
     readonly KernelScope _kernel;
+    readonly List<RingProducer> _filled = [];
 
     internal ProducerScope(KernelScope kernel)
         : base(kernel.Recorder) => _kernel = kernel;
@@ -17,7 +18,16 @@ public sealed class ProducerScope : ThreadScope
     public RingProducer Fill(Pipeline ring, [CallerFilePath] string file = "", [CallerLineNumber] int line = 0)
     {
         Recorder.At(file, line);
-        return new RingProducer(this, ring);
+        var producer = new RingProducer(this, ring);
+        _filled.Add(producer);
+        return producer;
+    }
+
+    /// <summary>What a role ends with: it stays until the peers have signalled all that they will.</summary>
+    internal void Finish()
+    {
+        foreach (RingProducer producer in _filled)
+            if (producer.Ring.Peers > 1) producer.Drain();
     }
 
     /// <summary>Copies one box from shared memory to a tensor and waits until the region may be overwritten. Its writers fence and meet this thread first.</summary>

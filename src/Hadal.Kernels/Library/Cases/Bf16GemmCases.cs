@@ -36,6 +36,10 @@ public static class Bf16GemmCases
         foreach (GemmConfig config in Rivals()) yield return Dense(8192, 8192, 8192, config, Bf16GemmOutput.BF16, CaseValues.Normal, 1, samples: 1000);
         foreach ((int m, int n, int k) in ((int, int, int)[])[(4096, 256, 7168), (4096, 16160, 7168), (64, 16160, 7168)])
             yield return Dense(m, n, k, GemmChoice.ForBf16(m, n, k, 132), Bf16GemmOutput.F32, CaseValues.Normal, 1, samples: 1000);
+
+        // What the peer leaves: BF16.
+        foreach ((int m, int n, int k) in ((int, int, int)[])[(4096, 16160, 7168), (64, 16160, 7168)])
+            yield return Dense(m, n, k, GemmChoice.ForBf16(m, n, k, 132), Bf16GemmOutput.BF16, CaseValues.Normal, 1, samples: 1000);
         foreach ((int m, int n, int k) in ((int, int, int)[])[(128, 512, 128), (128, 128, 512), (4096, 512, 128), (4096, 128, 512)])
             yield return Batched(128, m, n, k, GemmChoice.ForBf16Batched(128, m, n, k, 132), Bf16GemmOutput.BF16, 1, samples: 1000);
     }

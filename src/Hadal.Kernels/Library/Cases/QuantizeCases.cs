@@ -25,7 +25,7 @@ public static class QuantizeCases
             }
 
             yield return Pack(11, 336, values, ++seed);
-            yield return Pack(11, 352, values, seed, wide: true);
+            yield return Pack(11, 352, values, seed, schedule: new E5M6Schedule(1, 4));
             yield return Unpack(11, 336, values, ++seed);
         }
 
@@ -35,6 +35,7 @@ public static class QuantizeCases
         foreach (ElementType source in (ElementType[])[ElementType.E4M3, ElementType.BF16])
         {
             yield return Retile(520, 272, source, ScaleKind.Plain, ColumnScaleOrder.Interleaved, CaseValues.Outliers, ++seed, schedule: new RetileSchedule(BlocksEach: 1));
+            yield return Retile(650, 272, source, ScaleKind.Plain, ColumnScaleOrder.Natural, CaseValues.Normal, ++seed, schedule: new RetileSchedule(BlocksEach: 1, Band: 4));
             yield return Retile(530, 272, source, ScaleKind.Plain, ColumnScaleOrder.Natural, CaseValues.NotFinite, ++seed, schedule: new RetileSchedule(Warps: 16, BlocksEach: 1));
             yield return Retile(300, 144, source, ScaleKind.PowerOfTwo, ColumnScaleOrder.Natural, CaseValues.Normal, ++seed, schedule: new RetileSchedule(Warps: 16, BlocksEach: 0, Prefetch: false));
         }
@@ -43,7 +44,7 @@ public static class QuantizeCases
         yield return Counted(
             Retile(140, 144, ElementType.E4M3, ScaleKind.Plain, ColumnScaleOrder.Natural, CaseValues.Normal, ++seed), 140, 400,
             () => RetileKernel.Build(144, ElementType.E4M3, ScaleKind.Plain, ColumnScaleOrder.Natural, RowCount.Device), RetileKernel.Blocks(400, 144, 3));
-        yield return Counted(Pack(11, 336, CaseValues.Normal, ++seed), 11, 30, () => E5M6Kernels.BuildPack(336, RowCount.Device), E5M6Kernels.Blocks(30, 336));
+        yield return Counted(Pack(11, 336, CaseValues.Normal, ++seed), 11, 30, () => E5M6Kernels.BuildPack(336, RowCount.Device), E5M6Kernels.BlocksToPack(30, 336));
     }
 
     /// <summary>The large activations and weights of the model, tiles compared by samples.</summary>
@@ -62,13 +63,14 @@ public static class QuantizeCases
         }
     }
 
-    /// <summary>The schedules of the re-tiling kernel, on the larger shape, and both ways to store packed rows.</summary>
+    /// <summary>The schedules of the re-tiling kernel, on the larger shape, and those of the packing kernel.</summary>
     public static IEnumerable<KernelCase> Rivals()
     {
-        foreach (bool wide in (bool[])[false, true]) yield return Pack(16384, 16384, CaseValues.Normal, 1, 4000, wide);
+        foreach (E5M6Schedule schedule in (E5M6Schedule[])[new(), new(4, 0), new(2, 0), new(1, 0), new(4, 4), new(2, 5)])
+            yield return Pack(16384, 16384, CaseValues.Normal, 1, 4000, schedule);
         foreach (ElementType source in (ElementType[])[ElementType.E4M3, ElementType.BF16])
         {
-            foreach (RetileSchedule schedule in (RetileSchedule[])[new(8, 2), new(8, 3), new(8, 0, false), new(16, 2), new(16, 0, false)])
+            foreach (RetileSchedule schedule in (RetileSchedule[])[new(8, 2), new(8, 2, Band: 4), new(8, 2, Band: 8), new(8, 2, Band: 16), new(16, 2), new(16, 2, Band: 8), new(16, 2, Band: 16), new(8, 3), new(8, 0, false), new(16, 0, false)])
                 yield return Retile(16384, 7168, source, ScaleKind.Plain, ColumnScaleOrder.Interleaved, CaseValues.Normal, 1, 4000, schedule);
         }
     }
@@ -147,7 +149,7 @@ public static class QuantizeCases
     public static KernelCase Retile(int rows, int columns, ElementType source, ScaleKind kind, ColumnScaleOrder order, CaseValues values, ulong seed, int samples = 0, RetileSchedule? schedule = null)
     {
         var problem = new QuantizeProblem(rows, columns, values, seed);
-        schedule ??= new();
+        schedule ??= RetileSchedule.For(source);
         bool coded = source == ElementType.E4M3;
         int tiles = TileQuantizer.TileCount(rows), rowTiles = TileQuantizer.TileCount(columns), stride = (rows + 15) / 16 * 16, inputStride = (rows + 3) / 4 * 4;
         long elements = (long)rows * columns;
@@ -180,16 +182,16 @@ public static class QuantizeCases
     }
 
     /// <summary>Packing to E5M6.</summary>
-    public static KernelCase Pack(int rows, int columns, CaseValues values, ulong seed, int samples = 0, bool wide = false)
+    public static KernelCase Pack(int rows, int columns, CaseValues values, ulong seed, int samples = 0, E5M6Schedule? schedule = null)
     {
         var problem = new QuantizeProblem(rows, columns, values, seed);
         int tiles = TileQuantizer.TileCount(columns), rowBytes = TileQuantizer.E5M6RowLength(columns);
         long elements = (long)rows * columns;
         return new KernelCase
         {
-            Name = Name("e5m6_pack", rows, columns, values, ScaleKind.PowerOfTwo) + (wide ? " wide" : ""),
-            Build = () => E5M6Kernels.BuildPack(columns, wide: wide),
-            Blocks = _ => E5M6Kernels.Blocks(rows, columns),
+            Name = Name("e5m6_pack", rows, columns, values, ScaleKind.PowerOfTwo) + schedule?.ToString().Replace('_', ' '),
+            Build = () => E5M6Kernels.BuildPack(columns, schedule: schedule),
+            Blocks = _ => E5M6Kernels.BlocksToPack(rows, columns, schedule),
             Buffers = [CaseBuffer.Of("x", elements, () => problem.Words), new("codes", (long)rows * rowBytes), new("scales", 4L * rows * tiles)],
             Arguments = [At("x"), At("codes"), At("scales"), Word(rows)],
             Check = read => TileCheck.Compare(rows * tiles, samples, seed, read, (tile, output) =>
@@ -213,7 +215,7 @@ public static class QuantizeCases
         {
             Name = Name("e5m6_unpack", rows, columns, values, ScaleKind.PowerOfTwo),
             Build = () => E5M6Kernels.BuildUnpack(columns),
-            Blocks = _ => E5M6Kernels.Blocks(rows, columns),
+            Blocks = _ => E5M6Kernels.BlocksToUnpack(rows, columns),
             Buffers = [new("x", 2 * elements), new("codes", (long)rows * rowBytes, () => problem.AllPacked.Bytes), CaseBuffer.Of("scales", (long)rows * tiles, () => problem.AllPacked.Scales)],
             Arguments = [At("x"), At("codes"), At("scales"), Word(rows)],
             Check = read => TileCheck.Compare(rows * tiles, samples, seed, read, (tile, output) =>

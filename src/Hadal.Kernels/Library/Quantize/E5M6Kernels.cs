@@ -4,13 +4,22 @@ using Hadal.Numerics;
 
 namespace Hadal.Kernels.Library.Quantize;
 
+/// <summary>How a packing kernel divides its work. All give the same bits. Few registers and so many warps win over more loads under way (measured).</summary>
+/// <param name="Loads">Pieces of 8 numbers a lane, all loaded before the first is worked on.</param>
+/// <param name="BlocksEach">Blocks of a multiprocessor that registers are to allow; 0 leaves it to the compiler.</param>
+public sealed record E5M6Schedule(int Loads = 2, int BlocksEach = 6)
+{
+    /// <summary>What kernel names say; nothing of the chosen one.</summary>
+    public override string ToString() => this == new E5M6Schedule() ? "" : $"_l{Loads}b{BlocksEach}";
+}
+
 /// <summary>
 /// BF16 [rows, columns] to packed E5M6 in tiles of 1×128 with power-of-two scales (V3 §3.3.3) and back, bit for bit as <see cref="TileQuantizer.QuantizeRowsE5M6"/> and
 /// <see cref="TileQuantizer.DequantizeRowsE5M6"/> rounded to BF16 (which holds every product of a code and a scale unless it is subnormal).
 /// </summary>
 /// <remarks>
 /// A warp takes a row, 16 lanes a tile, a lane 8 values = 12 bytes. Parameters, in order: pointers x [rows, columns] bf16, packed [rows, columns · 3/2] bytes, scales
-/// [rows, ⌈columns/128⌉] f32; word rows (or its address, <see cref="RowCount"/>). Launch them on <see cref="Blocks"/> blocks.
+/// [rows, ⌈columns/128⌉] f32; word rows (or its address, <see cref="RowCount"/>). Launch them on <see cref="BlocksToPack"/> and <see cref="BlocksToUnpack"/> blocks.
 /// </remarks>
 public static class E5M6Kernels
 {
@@ -19,33 +28,36 @@ public static class E5M6Kernels
     /// <summary>Packs; for so many columns (a multiple of 16).</summary>
     /// <param name="columns">Columns.</param>
     /// <param name="count">Where the number of rows is.</param>
-    /// <param name="wide">A rival of the chosen form, with the same bits, for multiples of 32 columns: four lanes leave their 48 bytes as three pieces of 16, where each otherwise stores three words 12 bytes apart.</param>
-    public static Kernel BuildPack(int columns, RowCount count = RowCount.Argument, bool wide = false) => Build(columns, count, wide ? "pack_wide" : "pack", (kernel, place) =>
+    /// <param name="schedule">How the work is divided.</param>
+    public static Kernel BuildPack(int columns, RowCount count = RowCount.Argument, E5M6Schedule? schedule = null) => Build(columns, count, "pack", schedule ?? new(), (kernel, place) => kernel.LoadVector<U32>(4, place.X, 0, CacheHint.ReadOnly), (kernel, place, words) =>
     {
-        U32[] words = kernel.LoadVector<U32>(4, place.X, 0, CacheHint.ReadOnly);
         if (columns % 128 != 0) QuantizeShape.ZeroUnless(kernel, place.Inside, words);
         U32 largest = QuantizeShape.LargestBF16(words);
         for (int mask = 1; mask < 16; mask *= 2) largest = largest.Maximum(kernel.ShuffleButterfly(largest, mask));
         var divider = new TileDivider(kernel, largest, ScaleKind.PowerOfTwo, E5M6.MaxValue);
         var codes = new U32[8];
-        for (int i = 0; i < 8; i++) codes[i] = divider.Masked(Encode(kernel, divider.Divide(i % 2 == 0 ? kernel.LowBF16(words[i / 2]) : kernel.HighBF16(words[i / 2]))));
+        U32 anchors = kernel.Constant(240 << 23) - divider.Reciprocal.AsU32(), lift = divider.Reciprocal.AsU32() - (110 << 23);
+        for (int i = 0; i < 8; i++)
+        {
+            U32 bits = i % 2 == 0 ? words[i / 2] << 16 : words[i / 2] & ~0xFFFF;
+            codes[i] = Encode(bits, divider.Reciprocal, anchors, lift);
+        }
+
         U32[] packed =
         [
             codes[0] | (codes[1] << 12) | (codes[2] << 24),
             (codes[2] >> 8) | (codes[3] << 4) | (codes[4] << 16) | (codes[5] << 28),
             (codes[5] >> 4) | (codes[6] << 8) | (codes[7] << 20),
         ];
-        if (wide) StoreWide(kernel, place, packed);
-        else for (int i = 0; i < 3; i++) kernel.Store(place.Packed, packed[i], 4 * i, where: place.Inside);
+        for (int i = 0; i < 3; i++) packed[i] = divider.Masked(packed[i]);
+        for (int i = 0; i < 3; i++) kernel.Store(place.Packed, packed[i], 4 * i, where: place.Inside);
         Predicate first = (kernel.Lane & 15).Is(0);
         kernel.Store(place.Scale, divider.Scale, where: place.Inside is { } inside ? first & inside : first);
     });
 
     /// <summary>Unpacks; for so many columns (a multiple of 16).</summary>
-    public static Kernel BuildUnpack(int columns, RowCount count = RowCount.Argument) => Build(columns, count, "unpack", (kernel, place) =>
+    public static Kernel BuildUnpack(int columns, RowCount count = RowCount.Argument) => Build(columns, count, "unpack", Unpacking, (kernel, place) => [.. Enumerable.Range(0, 3).Select(i => kernel.Load<U32>(place.Packed, 4 * i, CacheHint.ReadOnly))], (kernel, place, packed) =>
     {
-        var packed = new U32[3];
-        for (int i = 0; i < 3; i++) packed[i] = kernel.Load<U32>(place.Packed, 4 * i, CacheHint.ReadOnly);
         F32 scale = kernel.Load<F32>(place.Scale, 0, CacheHint.ReadOnly);
         U32[] codes =
         [
@@ -56,39 +68,32 @@ public static class E5M6Kernels
         kernel.Store<U32>(place.X, words, where: place.Inside);
     });
 
-    /// <summary>Lane q of four (q below 3) stores words 4q … 4q + 3 of their twelve: its own from q on, then its neighbour's.</summary>
-    static void StoreWide(KernelScope kernel, Place place, U32[] packed)
-    {
-        U32[] next = [.. packed.Select(w => kernel.ShuffleButterfly(w, 1))], over = [.. packed.Select(w => kernel.ShuffleButterfly(w, 3))];
-        U32 quarter = kernel.Lane & 3;
-        Predicate first = quarter.Is(0), second = quarter.Is(1);
+    /// <summary>Blocks to launch for packing.</summary>
+    public static int BlocksToPack(int rows, int columns, E5M6Schedule? schedule = null) => QuantizeShape.CheckBlocks((long)((rows + RowsOfBlock - 1) / RowsOfBlock) * Groups(columns, schedule ?? new()));
 
-        // The neighbour of lanes 0 and 2 differs from them in bit 0, that of lane 1 in both bits.
-        U32[] words = [.. packed, .. Enumerable.Range(0, 3).Select(i => second.Select(over[i], next[i]))], piece = new U32[4];
-        for (int i = 0; i < 4; i++) piece[i] = first.Select(words[i], i < 3 ? second.Select(words[i + 1], words[i + 2]) : second.Select(words[4], words[5]));
-        Predicate stores = quarter < 3;
-        if (place.Inside is { } inside) stores &= inside;
-        kernel.Store<U32>(place.FourLanes() + (quarter << 4).Wide(), piece, where: stores);
-    }
+    /// <summary>Blocks to launch for unpacking.</summary>
+    public static int BlocksToUnpack(int rows, int columns) => BlocksToPack(rows, columns, Unpacking);
 
-    /// <summary>Blocks to launch.</summary>
-    public static int Blocks(int rows, int columns) => QuantizeShape.CheckBlocks((long)((rows + RowsOfBlock - 1) / RowsOfBlock) * Groups(columns));
+    static readonly E5M6Schedule Unpacking = new(4, 0);
 
-    sealed record Place(U64 X, U64 Packed, U64 Scale, Predicate? Inside, Func<U64> FourLanes);
+    sealed record Place(U64 X, U64 Packed, U64 Scale, Predicate? Inside);
 
-    static Kernel Build(int columns, RowCount count, string what, Action<KernelScope, Place> piece)
+    static Kernel Build(int columns, RowCount count, string what, E5M6Schedule schedule, Func<KernelScope, Place, U32[]> load, Action<KernelScope, Place, U32[]> piece)
     {
         QuantizeShape.CheckColumns(columns);
-        if (what is "pack_wide" && columns % 32 != 0) throw new ArgumentException($"{columns} columns: four lanes that store together need a multiple of 32.", nameof(columns));
-        return KernelBuilder.Define($"sm90_e5m6_{what}_1x128_c{columns}{QuantizeShape.Suffix(count)}", 32 * RowsOfBlock, kernel =>
+        if (schedule.Loads is < 1 or > 8 || schedule.BlocksEach is < 0 or > 8) throw new ArgumentException($"{schedule}: 1 to 8 loads, up to 8 blocks a multiprocessor.", nameof(schedule));
+        return KernelBuilder.Define($"sm90_e5m6_{what}_1x128_c{columns}{QuantizeShape.Suffix(count)}{(what is "pack" ? schedule.ToString() : "")}", 32 * RowsOfBlock, kernel =>
         {
             U64 x = kernel.Pointer("x", ElementType.BF16), packed = kernel.Pointer("packed", ElementType.E4M3), scales = kernel.Pointer("scales", ElementType.F32);
             U32 rows = QuantizeShape.Rows(kernel, count);
-            int loads = Loads(columns), groups = Groups(columns), tiles = TileQuantizer.TileCount(columns);
+            int loads = Loads(columns, schedule), groups = Groups(columns, schedule), tiles = TileQuantizer.TileCount(columns);
             U32 block = kernel.BlockIndex(), rowBlock = block / groups, row = rowBlock * RowsOfBlock + kernel.Warp;
             U32 firstColumn = (block - rowBlock * groups) * (loads * ColumnsOfLoad) + (kernel.Lane << 3);
             kernel.If(row < rows, () =>
             {
+                // All of a lane's loads are under way before the first piece is worked on.
+                var places = new Place[loads];
+                var words = new U32[loads][];
                 for (int i = 0; i < loads; i++)
                 {
                     U32 column = firstColumn + i * ColumnsOfLoad;
@@ -99,26 +104,34 @@ public static class E5M6Kernels
                         column = column.Minimum(columns - 8);
                     }
 
-                    piece(kernel, new Place(
+                    places[i] = new Place(
                         x + row.MultiplyWide(2 * columns) + column.MultiplyWide(2),
                         packed + row.MultiplyWide(columns / 2 * 3) + (column >> 3).MultiplyWide(12),
                         scales + row.MultiplyWide(4 * tiles) + (column >> 7).MultiplyWide(4),
-                        inside,
-                        () => packed + row.MultiplyWide(columns / 2 * 3) + (column >> 5).MultiplyWide(48)));
+                        inside);
+                    words[i] = load(kernel, places[i]);
                 }
+
+                for (int i = 0; i < loads; i++) piece(kernel, places[i], words[i]);
             }, uniform: true);
-        });
+        }, blocksPerMultiprocessor: Math.Max(1, schedule.BlocksEach));
     }
 
-    /// <summary>|value| is at most 130048: the nearest code, ties to even, as <see cref="E5M6.FromSingle"/>.</summary>
-    static U32 Encode(ThreadScope scope, F32 value)
+    /// <summary>
+    /// The nearest code of a number over its tile's scale, ties to even, as <see cref="E5M6.FromSingle"/>. Added to 2^17 times the quotient's power of two, or to 8 when that is more (codes below
+    /// 2^−14 have the unit 2^−20), the quotient is rounded to the code's unit, and the bits of the sum count units.
+    /// </summary>
+    /// <param name="bits">The number.</param>
+    /// <param name="reciprocal">One over the scale, a power of two: |number| · reciprocal is at most 130048.</param>
+    /// <param name="least">Bits of the power of two, before <paramref name="lift"/>, of which 8 is made: 240 − the reciprocal's exponent.</param>
+    /// <param name="lift">What makes of the number's power of two the quotient's, times 2^17: the reciprocal's exponent − 127 + 17.</param>
+    static U32 Encode(U32 bits, F32 reciprocal, U32 least, U32 lift)
     {
-        // Below 2^−14 the unit is 2^−20, which is the unit in the last place of 8.
-        const float Anchor = 8;
-        U32 bits = value.AsU32(), magnitude = bits & 0x7FFFFFFF;
-        U32 subnormal = (magnitude.AsF32() + scope.Constant(Anchor)).AsU32() - BitConverter.SingleToInt32Bits(Anchor);
-        U32 normal = ((magnitude + 0xFFFF + ((magnitude >> 17) & 1)) >> 17) - ((127 - 15) << 6);
-        return (magnitude < (127 - 14) << 23).Select(subnormal, normal) | ((bits >> 20) & 0x800);
+        const int AnchorExponent = 130;
+        U32 power = (bits & 0x7F800000).Maximum(least) + lift;
+        U32 sum = (bits & 0x7FFFFFFF).AsF32().MultiplyAdd(reciprocal, power.AsF32()).AsU32();
+        U32 magnitude = sum - power + ((power >> 17) - (AnchorExponent << 6));
+        return magnitude | ((bits >> 20) & 0x800);
     }
 
     /// <summary>The value of the low 12 bits.</summary>
@@ -129,7 +142,7 @@ public static class E5M6Kernels
         return (magnitude.AsU32() | ((code & 0x800) << 20)).AsF32();
     }
 
-    static int Loads(int columns) => Math.Min(4, (columns + ColumnsOfLoad - 1) / ColumnsOfLoad);
+    static int Loads(int columns, E5M6Schedule schedule) => Math.Min(schedule.Loads, (columns + ColumnsOfLoad - 1) / ColumnsOfLoad);
 
-    static int Groups(int columns) => (columns + Loads(columns) * ColumnsOfLoad - 1) / (Loads(columns) * ColumnsOfLoad);
+    static int Groups(int columns, E5M6Schedule schedule) => (columns + Loads(columns, schedule) * ColumnsOfLoad - 1) / (Loads(columns, schedule) * ColumnsOfLoad);
 }

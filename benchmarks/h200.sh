@@ -28,7 +28,7 @@ language 60 0
 gemm 150 0
 peers 120 0
 quantize 60 0
-ladder 40 0
+ladder 90 0
 experiments 110 0"
 
 while [ $# -gt 0 ]; do

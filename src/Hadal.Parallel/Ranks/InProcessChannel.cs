@@ -1,22 +1,49 @@
+using Hadal.Tensors;
+
 namespace Hadal.Parallel.Ranks;
 
-/// <summary>Messages from one in-process rank to another, in order. The bytes stay with the sender until the receiver copies them.</summary>
+/// <summary>
+/// Messages from one in-process rank to another, in order. The bytes of a message stay with the sender until the receiver copies them; but the first that wait are kept in the channel when they are not large, and
+/// their sender goes on: a pipeline's rank need not wait for a neighbour that still computes.
+/// </summary>
 /// <param name="nap">Milliseconds after which a waiting rank looks whether somebody was lost.</param>
-sealed class InProcessChannel(int nap)
+sealed unsafe class InProcessChannel(int nap)
 {
-    readonly Queue<(nint Address, long Bytes)> _posted = new();
+    /// <summary>Largest message that is kept, and how many of them at once.</summary>
+    internal const long MostKeptBytes = 1 << 20, MostKept = 2;
+
+    readonly Queue<(nint Address, long Bytes, HostMemory? Kept)> _posted = new();
+    readonly Stack<HostMemory> _free = new();
     long _sent, _taken;
+    int _kept;
     bool _copying;
 
     /// <summary>Lays a message out.</summary>
-    /// <returns>Its number, to be waited for with <see cref="IsTaken"/>.</returns>
+    /// <returns>Its number, to be waited for with <see cref="IsTaken"/>; −1 when it was kept.</returns>
     public long Post(nint address, long bytes)
     {
+        HostMemory? kept = null;
+        if (bytes <= MostKeptBytes)
+        {
+            lock (_posted)
+            {
+                if (_kept < MostKept)
+                {
+                    _kept++;
+                    _free.TryPop(out kept);
+                    kept = Room(kept, bytes);
+                }
+            }
+
+            if (kept is not null) Buffer.MemoryCopy((void*)address, (void*)kept.Address, bytes, bytes);
+        }
+
         lock (_posted)
         {
-            _posted.Enqueue((address, bytes));
+            _posted.Enqueue((kept?.Address ?? address, bytes, kept));
             Monitor.PulseAll(_posted);
-            return _sent++;
+            long number = _sent++;
+            return kept is null ? number : -1;
         }
     }
 
@@ -25,8 +52,8 @@ sealed class InProcessChannel(int nap)
     {
         lock (_posted)
         {
-            _copying = _posted.TryPeek(out (nint Address, long Bytes) message);
-            (address, bytes) = message;
+            _copying = _posted.TryPeek(out (nint Address, long Bytes, HostMemory? Kept) message);
+            (address, bytes) = (message.Address, message.Bytes);
             return _copying;
         }
     }
@@ -37,7 +64,12 @@ sealed class InProcessChannel(int nap)
         lock (_posted)
         {
             _copying = false;
-            _posted.Dequeue();
+            if (_posted.Dequeue().Kept is { } kept)
+            {
+                _free.Push(kept);
+                _kept--;
+            }
+
             _taken++;
             Monitor.PulseAll(_posted);
         }
@@ -67,5 +99,12 @@ sealed class InProcessChannel(int nap)
             if (forMessage ? _posted.Count > 0 : _taken > number) return;
             Monitor.Wait(_posted, nap);
         }
+    }
+
+    static HostMemory Room(HostMemory? there, long bytes)
+    {
+        if (there is not null && there.Bytes >= bytes) return there;
+        there?.Dispose();
+        return new HostMemory((long)System.Numerics.BitOperations.RoundUpToPowerOf2((ulong)Math.Max(bytes, 64)));
     }
 }

@@ -2,7 +2,7 @@ using System.Diagnostics;
 
 namespace Hadal.Parallel.Ranks;
 
-/// <summary>Ranks that are threads of this process. A message is copied once, from the sender's memory to the receiver's.</summary>
+/// <summary>Ranks that are threads of this process. A message is copied from the sender's memory to the receiver's, small ones by way of the channel.</summary>
 sealed class InProcessGroup(InProcessHub hub, int rank) : ProcessGroup(rank, hub.WorldRanks.Length)
 {
     readonly List<(int Peer, long Number)> _open = [];

@@ -116,6 +116,40 @@ public sealed class ProcessGroupTests
         group.Barrier();
     });
 
+    /// <summary>A rank whose neighbour still computes goes on: the first small messages are kept for it, a large one waits.</summary>
+    [Fact]
+    public void Small_messages_do_not_wait_for_their_receiver()
+    {
+        using var sent = new ManualResetEventSlim();
+        bool early = false;
+        Run(2, (group, rig) =>
+        {
+            const int large = (int)(2 * InProcessChannel.MostKeptBytes / sizeof(int));
+            if (group.Rank == 1)
+            {
+                early = sent.Wait(TimeSpan.FromSeconds(60));
+                for (int i = 0; i < 5; i++)
+                {
+                    Tensor came = rig.Ints(new int[i == 3 ? large : 7]);
+                    group.Receive(0, came);
+                    Assert.Equal(-1, came.AsSpan<int>().IndexOfAnyExcept(i));
+                }
+
+                return;
+            }
+
+            Tensor small = rig.Ints(new int[7]), whole = rig.Ints(new int[large]);
+            for (int i = 0; i < 5; i++)
+            {
+                Tensor data = i == 3 ? whole : small;
+                data.AsSpan<int>().Fill(i); // after a send its memory is the sender's again
+                if (i == InProcessChannel.MostKept) sent.Set();
+                group.Send(1, data);
+            }
+        });
+        Assert.True(early);
+    }
+
     [Fact]
     public void What_cannot_be_moved_is_refused()
     {

@@ -155,8 +155,8 @@ static class ServingReport
     {
         RedundancyChoice none = tried[0], best = RedundancyChoice.Best(tried);
         return best.SlotsPerGpu == none.SlotsPerGpu
-            ? F($"Redundant experts, {unit} on {Nodes(best.Unit.Nodes)}: {best.Redundant}, which is what {best.SlotsPerGpu} experts a GPU leave beside {best.Unit.Experts}; more would not make it faster.")
-            : F($"Redundant experts, {unit} on {Nodes(best.Unit.Nodes)}: {best.Redundant}, {best.SlotsPerGpu} experts a GPU instead of {none.SlotsPerGpu}: the fullest GPU has {best.Balance:0.000} times the mean instead of {none.Balance:0.000}, and a node {does} at most {best.TokensPerSecondPerNode:N0} tokens a second instead of {none.TokensPerSecondPerNode:N0}.");
+            ? F($"Redundant experts, {unit} on {Nodes(best.Unit.Nodes)}: {best.Redundant} in all, what {best.SlotsPerGpu} experts a GPU leave beside {best.Unit.Experts}; more would not make it faster.")
+            : F($"Redundant experts, {unit} on {Nodes(best.Unit.Nodes)}: {best.Redundant} in all, so {best.SlotsPerGpu} experts a GPU instead of {none.SlotsPerGpu}: the fullest GPU has {best.Balance:0.000} times the mean instead of {none.Balance:0.000}, and a node {does} at most {best.TokensPerSecondPerNode:N0} tokens a second instead of {none.TokensPerSecondPerNode:N0}.");
     }
 
     static string Least(IReadOnlyList<UnitChoice> choices, Func<ServiceOutcome, double> of) => Number(choices.Min(c => of(c.Outcome)));

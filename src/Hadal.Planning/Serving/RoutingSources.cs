@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics;
 using Hadal.Numerics;
 using Hadal.Parallel.Serving;
 using Hadal.Tensors.Operations;
@@ -78,13 +79,15 @@ public sealed class SyntheticRouting(GateParameters gate, double exponent, TimeS
             // The best so far in descending order; of equal ones the first comes first, as when the largest is searched again and again.
             Span<int> chosen = choices.Slice(t * TopK, TopK);
             int found = 0;
-            for (int expert = 0; expert < Experts; expert++)
+            float least = float.NegativeInfinity;
+            for (int expert = 0; expert < scores.Length; expert++)
             {
                 float score = scores[expert];
-                if (found == TopK && score <= scores[chosen[TopK - 1]]) continue;
-                int place = found < TopK ? found++ : TopK - 1;
+                if (score <= least) continue;
+                int place = found < chosen.Length ? found++ : chosen.Length - 1;
                 for (; place > 0 && scores[chosen[place - 1]] < score; place--) chosen[place] = chosen[place - 1];
                 chosen[place] = expert;
+                if (found == chosen.Length) least = scores[chosen[^1]];
             }
 
             chosen.Sort();
@@ -138,16 +141,36 @@ public sealed class SyntheticRouting(GateParameters gate, double exponent, TimeS
         for (int place = 0; place < order.Length; place++) popularity[order[place]] -= (float)(weight * exponent * Math.Log(place + 1));
     }
 
+    // The sum of the two largest.
     static float TopTwo(ReadOnlySpan<float> scores)
     {
-        float first = float.MinValue, second = 0;
-        foreach (float score in scores)
+        int at = 0;
+        float first = float.MinValue, second = float.MinValue;
+        if (scores.Length >= Vector256<float>.Count)
         {
-            if (score > first) (first, second) = (score, first);
-            else if (score > second || second == float.MinValue) second = score;
+            Vector256<float> most = Vector256.Create(float.MinValue), next = most;
+            for (; at + Vector256<float>.Count <= scores.Length; at += Vector256<float>.Count)
+            {
+                Vector256<float> values = Vector256.Create(scores[at..]);
+                next = Vector256.Max(next, Vector256.Min(most, values));
+                most = Vector256.Max(most, values);
+            }
+
+            for (int lane = 0; lane < Vector256<float>.Count; lane++)
+            {
+                Add(most[lane]);
+                Add(next[lane]);
+            }
         }
 
+        for (; at < scores.Length; at++) Add(scores[at]);
         return scores.Length == 1 ? first : first + second;
+
+        void Add(float score)
+        {
+            second = Math.Max(second, Math.Min(first, score));
+            first = Math.Max(first, score);
+        }
     }
 
     // Gumbel noise makes the choice of the largest a draw by popularity. 65,536 values of equal probability.

@@ -82,7 +82,7 @@ registers() {
   echo "# ptxas $(ptxas --version | sed -n 's/.*release \([0-9.]*\),.*/\1/p') -v -arch=sm_90a of every kernel of the cases (Hadal.Kernels.Device dump), $(date -u +%F). Registers are those at launch; roles move them (setmaxnreg)."
   (cd "$work/ptx" && printf '%s\n' *.ptx | xargs -P 8 -I{} sh -c 'ptxas -v -arch=sm_90a {} -o /dev/null >{}.log 2>&1')
   for log in "$work"/ptx/*.log; do
-    echo "$(basename "$log" .ptx.log): $(grep -E 'registers|spill|stack' "$log" | tr '\n' ' ' | sed -E 's/ptxas info *: //g; s/ +/ /g')"
+    echo "$(basename "$log" .ptx.log): $(tr '\n' ' ' <"$log" | sed -E 's/.* ([0-9]+ bytes spill stores, [0-9]+ bytes spill loads).* Used ([0-9]+) registers.*/\2 registers, \1/')"
   done
 }
 

@@ -27,14 +27,15 @@ static class Dump
         return 0;
     }
 
-    /// <summary>Names the kernels of the benchmarks, each once, with the digest of its PTX.</summary>
+    /// <summary>Names the kernels of the benchmarks, each once, with the digest of its PTX. Groups of other numbers have kernels of the same name.</summary>
     public static int Digests()
     {
         var named = new HashSet<string>(StringComparer.Ordinal);
         foreach (KernelCase one in KernelCases.Benchmarks())
         {
             Kernel kernel = one.Build();
-            if (named.Add(kernel.Name)) Console.WriteLine($"{kernel.Name} {PtxDigest.Of(kernel)}");
+            string line = $"{kernel.Name} {PtxDigest.Of(kernel)}";
+            if (named.Add(line)) Console.WriteLine(line);
         }
 
         return 0;

@@ -1,4 +1,6 @@
 using Hadal.Kernels.Driver;
+using Hadal.Kernels.Ir;
+using Hadal.Kernels.Library.Ladder;
 
 namespace Hadal.Kernels.Tests;
 
@@ -67,4 +69,22 @@ public sealed class DriverTests
     [Fact]
     public void Without_a_folder_of_their_own_compiled_kernels_lie_in_the_users_data() =>
         Assert.EndsWith(Path.Combine("hadal", "kernels"), ModuleCache.FolderOf(_ => null), StringComparison.Ordinal);
+
+    [Fact]
+    public void What_was_compiled_is_kept_by_text_card_and_driver()
+    {
+        string mark = ModuleCache.MarkOf("text", "a card", 13000);
+        Assert.Equal(mark, ModuleCache.MarkOf("text", "a card", 13000));
+        Assert.StartsWith(ModuleCache.Folder, mark, StringComparison.Ordinal);
+        Assert.Equal(4, new[] { mark, ModuleCache.MarkOf("other", "a card", 13000), ModuleCache.MarkOf("text", "another", 13000), ModuleCache.MarkOf("text", "a card", 12000) }.Distinct(StringComparer.Ordinal).Count());
+    }
+
+    [Fact]
+    public void Kernels_are_printed_in_their_order()
+    {
+        Kernel[] kernels = [CopyKernel.Build(), AddKernel.Build(), CopyKernel.Build()];
+        IReadOnlyList<PrintedKernel> printed = PrintedKernel.Of(kernels);
+        Assert.Equal(string.Join(" ", kernels.Select(k => k.Name)), string.Join(" ", printed.Select(p => p.Kernel.Name)));
+        Assert.All(printed, p => Assert.Equal(Ptx.PtxPrinter.Print(p.Kernel), p.Text));
+    }
 }

@@ -59,18 +59,19 @@ public static unsafe partial class ModuleCache
     }
 
     /// <summary>True when this text was compiled here, for this card, by this driver.</summary>
-    internal static bool Marked(string ptx, CudaContext context) => File.Exists(MarkOf(ptx, context));
+    internal static bool Marked(string ptx, CudaContext context) => File.Exists(MarkOf(ptx, context.Info.Name, context.DriverVersion));
 
-    static string MarkOf(string ptx, CudaContext context)
+    /// <summary>The empty file that says so: the key is the text, the card and the driver.</summary>
+    internal static string MarkOf(string ptx, string card, int driver)
     {
-        string what = string.Create(CultureInfo.InvariantCulture, $"{context.Info.Name} {context.DriverVersion} {ptx}");
+        string what = string.Create(CultureInfo.InvariantCulture, $"{card} {driver} {ptx}");
         return Path.Combine(Folder, "compiled", Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(what)).AsSpan(0, 16)));
     }
 
     /// <summary>Notes that this text was compiled here.</summary>
     internal static void Mark(string ptx, CudaContext context)
     {
-        string mark = MarkOf(ptx, context);
+        string mark = MarkOf(ptx, context.Info.Name, context.DriverVersion);
         try
         {
             Directory.CreateDirectory(Path.GetDirectoryName(mark)!);

@@ -35,6 +35,9 @@ public sealed record EngineOptions
     /// <summary>Most bytes in <see cref="CacheDirectory"/>; the least recently used go.</summary>
     public long CacheDirectoryBytes { get; init; } = 4L << 30;
 
+    /// <summary>A page in <see cref="CacheDirectory"/> that nobody asked for in this time goes.</summary>
+    public TimeSpan CacheDirectoryAge { get; init; } = TimeSpan.FromDays(3);
+
     /// <summary>Whether the model's MTP module, if it has one, may draft tokens that the next step verifies: in steps where, as measured, it pays.</summary>
     public bool Speculate { get; init; } = true;
 
@@ -73,6 +76,7 @@ public sealed record EngineOptions
         At(nameof(CacheBytes), CacheBytes, 1);
         At(nameof(SwapBytes), SwapBytes, 0);
         At(nameof(CacheDirectoryBytes), CacheDirectoryBytes, 0);
+        if (CacheDirectoryAge <= TimeSpan.Zero) throw new ArgumentException($"{nameof(CacheDirectoryAge)} is {CacheDirectoryAge}; expected more than nothing.", nameof(CacheDirectoryAge));
         if (ExpertLoadHalfLife <= TimeSpan.Zero) throw new ArgumentException($"{nameof(ExpertLoadHalfLife)} is {ExpertLoadHalfLife}; expected more than nothing.", nameof(ExpertLoadHalfLife));
         return this;
 

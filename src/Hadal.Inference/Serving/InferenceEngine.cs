@@ -53,7 +53,7 @@ public sealed partial class InferenceEngine : ThreadedEngine
         _swap = new SwapStore(_pool.PageBytes, options.SwapBytes);
         _runner = new BatchRunner(transformer, _pool, speculate, options.ExpertLoadHalfLife);
         _choice = new SpeculationChoice(options);
-        if (options.CacheDirectory is not null && options.PrefixCache) _store = new PageStore(Path.Combine(options.CacheDirectory, StoreName(model, _pool)), _pool.PageBytes, options.CacheDirectoryBytes);
+        if (options.CacheDirectory is not null && options.PrefixCache) _store = new PageStore(Path.Combine(options.CacheDirectory, StoreName(model, _pool)), _pool.PageBytes, options.CacheDirectoryBytes, options.CacheDirectoryAge);
         _step = new Sequence[options.MaxRunning];
         _target = options.Fast ? new double[transformer.Shape.Vocabulary] : [];
         Begin();

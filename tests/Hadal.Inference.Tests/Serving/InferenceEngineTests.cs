@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using Hadal.Inference.Serving;
+using Hadal.Inference.Serving.Paging;
 using Hadal.Numerics;
 
 namespace Hadal.Inference.Tests.Serving;
@@ -239,6 +240,9 @@ public sealed class InferenceEngineTests
                 Answer.Same(first, second);
             }
 
+            if (!OperatingSystem.IsWindows()) // what people wrote is nobody else's to read
+                Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute, File.GetUnixFileMode(Path.GetDirectoryName(files[0])!));
+
             // Each file is damaged in another way.
             byte[] flipped = await File.ReadAllBytesAsync(files[0]);
             flipped[^100] ^= 4;
@@ -255,6 +259,40 @@ public sealed class InferenceEngineTests
             // The bound is kept: a page here has 20 · 64 · 4 · 4 bytes and a header.
             await using (var engine = new InferenceEngine(model.Served, model.Transformer, options with { CacheDirectoryBytes = 45_000 })) await Answer.Read(engine.GenerateAsync(request));
             Assert.InRange(Directory.GetFiles(folder, "*.page", SearchOption.AllDirectories).Where(f => !f.EndsWith("notes.page", StringComparison.Ordinal)).Sum(f => new FileInfo(f).Length), 1, 45_000);
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    [Fact]
+    public async Task Pages_on_disk_that_nobody_asks_for_are_deleted()
+    {
+        string folder = Directory.CreateTempSubdirectory("hadal-pages-").FullName;
+        try
+        {
+            BlockKey[] keys = [BlockKey.Root("a", "1"), BlockKey.Root("a", "2"), BlockKey.Root("a", "3")];
+            string Place(BlockKey key) => Path.Combine(folder, $"{key}.page");
+            await using (var store = new PageStore(folder, 64, 1 << 20, TimeSpan.FromDays(3)))
+                foreach (BlockKey key in keys) store.Write(key, 7, static (fill, page) => page.Span.Fill((byte)fill));
+            Assert.All(keys, key => Assert.True(File.Exists(Place(key))));
+            File.SetLastWriteTimeUtc(Place(keys[0]), DateTime.UtcNow.AddDays(-4));
+            File.SetLastWriteTimeUtc(Place(keys[1]), DateTime.UtcNow.AddDays(-2));
+            await using (var store = new PageStore(folder, 64, 1 << 20, TimeSpan.FromDays(3)))
+            {
+                Assert.Equal([false, true, true], keys.Select(store.Knows));
+                Assert.Equal([false, true, true], keys.Select(key => File.Exists(Place(key))));
+            }
+
+            // While it runs, too.
+            await using (var store = new PageStore(folder, 64, 1 << 20, TimeSpan.FromMilliseconds(200)))
+            {
+                for (int i = 0; i < 3000 && (store.Count > 0 || keys.Any(key => File.Exists(Place(key)))); i++) await Task.Delay(10);
+                Assert.Equal(0, store.Count);
+            }
+
+            Assert.DoesNotContain(keys, key => File.Exists(Place(key)));
         }
         finally
         {

@@ -26,8 +26,14 @@ public sealed class RouterLineTests
 
         public Task? Hold { get; init; }
 
+        /// <summary>Times it says that it is busy.</summary>
+        public int Busy { get; set; }
+
+        public int Prompts { get; private set; }
+
         public async Task<PrefillResult> PrefillAsync(WorkerRequest request, CancellationToken cancellationToken = default)
         {
+            Prompts++;
             MostPrefilling = Math.Max(MostPrefilling, Interlocked.Increment(ref _prefilling));
             await Task.Delay(prefill, cancellationToken);
             Interlocked.Decrement(ref _prefilling);
@@ -36,6 +42,12 @@ public sealed class RouterLineTests
 
         public async IAsyncEnumerable<GenerationEvent> DecodeAsync(WorkerRequest request, byte[]? pages, [EnumeratorCancellation] CancellationToken cancellationToken = default)
         {
+            if (Busy > 0)
+            {
+                Busy--;
+                throw new EngineBusyException(9, TimeSpan.FromSeconds(1));
+            }
+
             MostDecoding = Math.Max(MostDecoding, Interlocked.Increment(ref _decoding));
             try
             {
@@ -177,6 +189,19 @@ public sealed class RouterLineTests
         Assert.Same(longOnes, RouterBalance.ForDecode([many, longOnes], 100)); // as much cache, fewer requests
         Assert.Same(longOnes, RouterBalance.ForDecode([full, longOnes], 100)); // as many as it may have
         Assert.Null(RouterBalance.ForDecode([full], 100));
+    }
+
+    [Fact]
+    public async Task A_busy_worker_is_asked_again_and_its_prompt_is_not_computed_twice()
+    {
+        var worker = new Paced(TimeSpan.Zero, TimeSpan.Zero) { Busy = 4 };
+        await using var router = new Router(Model, [worker], [worker], new RouterOptions { MostAttempts = 2 });
+        Answer answer = await Answer.Read(router.GenerateAsync(Request()));
+        Assert.Equal((FinishReason.Length, 4), (answer.Reason, answer.Tokens.Length));
+        Assert.Equal((1, 0, 0L), (worker.Prompts, worker.Busy, router.Report.Redone));
+
+        await using var impatient = new Router(Model, [], [new Paced(TimeSpan.Zero, TimeSpan.Zero) { Busy = 1000 }], new RouterOptions { WorkerWait = TimeSpan.FromMilliseconds(150) });
+        Assert.Equal(FinishReason.InsufficientResources, (await Answer.Read(impatient.GenerateAsync(Request()))).Reason);
     }
 
     [Fact]

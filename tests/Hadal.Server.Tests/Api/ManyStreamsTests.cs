@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using Hadal.Inference.Serving;
+using Hadal.Inference.Serving.Workers;
 using Hadal.Inference.Tests.Serving;
 using Hadal.Numerics;
 
@@ -46,8 +47,8 @@ public sealed class ManyStreamsTests
         await using (var plain = new PlainEngine(twin.Served, twin.Transformer, new EngineOptions { QueueLength = Distinct }))
             expected = await Task.WhenAll(requests.Select(request => Answer.Read(plain.GenerateAsync(request))));
 
-        // Fewer pages than the running requests want: some are put aside all the time.
-        var engine = new InferenceEngine(model.Served, model.Transformer, new EngineOptions { MaxRunning = 40, QueueLength = 2 * streams, Pages = 60, StepTokens = 128, AlwaysSpeculate = true });
+        // As hadal serve runs: prefill and decode as separate workers. Fewer pages than the running requests want: some are put aside all the time.
+        Router engine = SeparateWorkers.Start(model.Served, model.Transformer, new EngineOptions { MaxRunning = 40, Pages = 60, StepTokens = 128, AlwaysSpeculate = true }, new RouterOptions { QueueLength = 2 * streams });
         await using ApiHost host = await ApiHost.StartAsync(engine);
 
         // Three owners, whose cached prefixes are their own and who take turns in the queue; the host asks most.

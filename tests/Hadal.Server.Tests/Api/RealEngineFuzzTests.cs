@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Text;
 using Hadal.Inference.Serving;
+using Hadal.Inference.Serving.Workers;
 using Hadal.Inference.Tests.Serving;
 using Hadal.Numerics;
 
@@ -28,7 +29,7 @@ public sealed class RealEngineFuzzTests
     static async Task RunAsync(int count, ulong seed)
     {
         using var model = new TestModel();
-        var engine = new InferenceEngine(model.Served, model.Transformer, new EngineOptions { MaxRunning = 32, Pages = 200 });
+        Router engine = SeparateWorkers.Start(model.Served, model.Transformer, new EngineOptions { MaxRunning = 32, Pages = 200 });
         await using ApiHost host = await ApiHost.StartAsync(engine);
         const string Known = """{"model":"deepseek-chat","prompt":[5,6,7,8,9,10],"max_tokens":40,"temperature":0}""";
         string before = (await host.PostAsync("/v1/completions", Known)).GetProperty("choices")[0].GetProperty("text").GetString()!;

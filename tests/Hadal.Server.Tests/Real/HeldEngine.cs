@@ -4,11 +4,11 @@ using Hadal.Inference.Serving;
 namespace Hadal.Server.Tests.Real;
 
 /// <summary>An engine that computes, whose words wait at a gate: however fast the machine is, a test meets an answer in its middle.</summary>
-sealed class HeldEngine(InferenceEngine engine) : IInferenceEngine
+sealed class HeldEngine(IInferenceEngine engine) : IInferenceEngine
 {
     readonly SemaphoreSlim _gate = new(0);
 
-    public InferenceEngine Inner => engine;
+    public IInferenceEngine Inner => engine;
 
     public bool IsHeld { get; set; }
 

@@ -1,4 +1,5 @@
 using Hadal.Inference.Serving;
+using Hadal.Inference.Serving.Workers;
 using Hadal.Model;
 using Hadal.Tensors.Cpu;
 using Hadal.Tensors.Operations;
@@ -20,15 +21,15 @@ static class LearnedModel
 
     public static Tokenizer Tokenizer => Learned.Value.Tokenizer;
 
-    /// <summary>The batching engine over a copy of the model, which it owns.</summary>
-    public static InferenceEngine Open(EngineOptions? options = null, string name = "tiny")
+    /// <summary>Prefill and decode workers over a copy of the model, which they own: what <c>hadal serve</c> runs.</summary>
+    public static Router Open(EngineOptions? options = null, string name = "tiny")
     {
         (Tokenizer tokenizer, float[] weights) = Learned.Value;
         (CpuBackend backend, Transformer model) = Create(tokenizer);
         weights.CopyTo(model.Parameters.Values.AsSpan<float>());
         model.Refresh();
         ServedModel served = EngineFactory.Describe(name, model, tokenizer, [tokenizer.RequireId(SpecialTokens.EndOfSentence)]);
-        return new InferenceEngine(served, model, options ?? new EngineOptions { MaxRunning = 8, Pages = 400 }, model, backend);
+        return SeparateWorkers.Start(served, model, options ?? new EngineOptions { MaxRunning = 8, Pages = 400 }, new RouterOptions { QueueLength = options?.QueueLength ?? 256 }, model, backend);
     }
 
     static (Tokenizer, float[]) Learn()

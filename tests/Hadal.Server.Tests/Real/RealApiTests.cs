@@ -106,7 +106,7 @@ public sealed class RealApiTests(RealServer server) : IClassFixture<RealServer>
     [Fact]
     public async Task A_full_queue_tells_the_place_in_line_a_client_that_leaves_frees_its_pages_and_a_shutdown_finishes_the_rest()
     {
-        InferenceEngine engine = LearnedModel.Open(new EngineOptions { MaxRunning = 1, QueueLength = 1, Pages = 280 });
+        IInferenceEngine engine = LearnedModel.Open(new EngineOptions { MaxRunning = 1, QueueLength = 1, Pages = 280 });
         await using ApiHost host = await ApiHost.StartAsync(engine);
         var running = await StreamAsync(host, Endless);
         await running.LineAsync();

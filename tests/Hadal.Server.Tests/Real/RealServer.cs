@@ -6,7 +6,7 @@ namespace Hadal.Server.Tests.Real;
 /// <summary>A whole server over a socket with the batching engine behind it, for a class of tests.</summary>
 public sealed class RealServer : IAsyncLifetime
 {
-    internal InferenceEngine Engine { get; private set; } = null!;
+    internal IInferenceEngine Engine { get; private set; } = null!;
 
     internal ApiHost Host { get; private set; } = null!;
 
@@ -19,7 +19,7 @@ public sealed class RealServer : IAsyncLifetime
     public ValueTask DisposeAsync() => Host.DisposeAsync();
 
     /// <summary>Waits, at most a minute, until no request runs or waits and no page is held.</summary>
-    internal static async Task IdleAsync(InferenceEngine engine)
+    internal static async Task IdleAsync(IInferenceEngine engine)
     {
         for (int round = 0; round < 2400 && engine.Statistics is not { Running: 0, Queued: 0, PagesInUse: 0 }; round++) await Task.Delay(25);
         Assert.Equal((0, 0, 0), (engine.Statistics.Running, engine.Statistics.Queued, engine.Statistics.PagesInUse));

@@ -6,8 +6,8 @@ using Hadal.Formats;
 namespace Hadal.Inference.Serving.Paging;
 
 /// <summary>
-/// Remembered pages on disk: one file per page, named by its key. Written behind the engine's back by one task, bounded in bytes with the least recently used going first,
-/// checksummed: a file that is damaged, cut or of another form is deleted and counts as absent. <see cref="Write"/> and <see cref="TryRead"/> belong to one thread.
+/// Remembered pages on disk: one file per page, named by its key, in a folder that its owner alone can read: they come from what people wrote. Written behind the engine's back by
+/// one task, bounded in bytes and in the time since they were last used, the least recently used going first, checksummed: a file that is damaged, cut or of another form is deleted and counts as absent. <see cref="Write"/> and <see cref="TryRead"/> belong to one thread.
 /// </summary>
 sealed class PageStore : IAsyncDisposable
 {
@@ -17,8 +17,10 @@ sealed class PageStore : IAsyncDisposable
     readonly long _mostBytes;
     readonly int _pageBytes;
     readonly Lock _gate = new();
-    readonly Dictionary<BlockKey, LinkedListNode<BlockKey>> _known = [];
-    readonly LinkedList<BlockKey> _byUse = new(); // least recently used first
+    readonly Dictionary<BlockKey, LinkedListNode<(BlockKey Key, DateTime Used)>> _known = [];
+    readonly LinkedList<(BlockKey Key, DateTime Used)> _byUse = new(); // least recently used first
+    readonly TimeSpan _longestUnused;
+    readonly Timer _timer;
     readonly Channel<(BlockKey Key, byte[] File)> _writes = Channel.CreateBounded<(BlockKey, byte[])>(Waiting);
     readonly Task _writer;
 
@@ -26,19 +28,23 @@ sealed class PageStore : IAsyncDisposable
     /// <param name="directory">Files of other names in it are left alone.</param>
     /// <param name="pageBytes">Bytes of a page.</param>
     /// <param name="mostBytes">Most bytes of all files.</param>
-    public PageStore(string directory, int pageBytes, long mostBytes)
+    /// <param name="longestUnused">A page that was not read or written for so long goes.</param>
+    public PageStore(string directory, int pageBytes, long mostBytes, TimeSpan longestUnused)
     {
         _directory = directory;
         _pageBytes = pageBytes;
         _mostBytes = mostBytes;
-        Directory.CreateDirectory(directory);
+        _longestUnused = longestUnused;
+        MakePrivate(directory);
         foreach (FileInfo file in new DirectoryInfo(directory).EnumerateFiles("*.page").OrderBy(f => f.LastWriteTimeUtc).ThenBy(f => f.Name, StringComparer.Ordinal))
         {
-            if (file.Length == HeaderBytes + pageBytes && TryParse(Path.GetFileNameWithoutExtension(file.Name), out BlockKey key)) _known[key] = _byUse.AddLast(key);
+            if (file.Length == HeaderBytes + pageBytes && TryParse(Path.GetFileNameWithoutExtension(file.Name), out BlockKey key)) _known[key] = _byUse.AddLast((key, file.LastWriteTimeUtc));
         }
 
         Shrink();
         _writer = Task.Run(WriteAll);
+        TimeSpan period = longestUnused < TimeSpan.FromHours(1) ? longestUnused : TimeSpan.FromHours(1);
+        _timer = new Timer(static store => ((PageStore)store!).Shrink(), this, period, period);
     }
 
     /// <summary>Files known.</summary>
@@ -69,7 +75,7 @@ sealed class PageStore : IAsyncDisposable
         BinaryPrimitives.WriteInt64LittleEndian(file.AsSpan(24), _pageBytes);
         BinaryPrimitives.WriteUInt64LittleEndian(file.AsSpan(32), Checksum64.Compute(file.AsSpan(HeaderBytes)));
         if (!_writes.Writer.TryWrite((key, file))) return;
-        lock (_gate) _known[key] = _byUse.AddLast(key);
+        lock (_gate) _known[key] = _byUse.AddLast((key, DateTime.UtcNow));
     }
 
     /// <summary>Reads a page; false when it is not there, or not intact.</summary>
@@ -77,8 +83,9 @@ sealed class PageStore : IAsyncDisposable
     {
         lock (_gate)
         {
-            if (!_known.TryGetValue(key, out LinkedListNode<BlockKey>? node)) return false;
+            if (!_known.TryGetValue(key, out LinkedListNode<(BlockKey Key, DateTime Used)>? node)) return false;
             _byUse.Remove(node);
+            node.Value = (key, DateTime.UtcNow);
             _byUse.AddLast(node);
         }
 
@@ -111,6 +118,7 @@ sealed class PageStore : IAsyncDisposable
     /// <summary>Finishes what is on its way.</summary>
     public async ValueTask DisposeAsync()
     {
+        await _timer.DisposeAsync().ConfigureAwait(false);
         _writes.Writer.TryComplete();
         await _writer.ConfigureAwait(false);
     }
@@ -142,8 +150,9 @@ sealed class PageStore : IAsyncDisposable
             BlockKey oldest;
             lock (_gate)
             {
-                if (_byUse.First is null || _known.Count * (long)(HeaderBytes + _pageBytes) <= _mostBytes) return;
-                oldest = _byUse.First.Value;
+                if (_byUse.First is null) return;
+                (oldest, DateTime used) = _byUse.First.Value;
+                if (_known.Count * (long)(HeaderBytes + _pageBytes) <= _mostBytes && DateTime.UtcNow - used <= _longestUnused) return;
             }
 
             Delete(oldest);
@@ -154,7 +163,7 @@ sealed class PageStore : IAsyncDisposable
     {
         lock (_gate)
         {
-            if (_known.Remove(key, out LinkedListNode<BlockKey>? node)) _byUse.Remove(node);
+            if (_known.Remove(key, out LinkedListNode<(BlockKey Key, DateTime Used)>? node)) _byUse.Remove(node);
         }
 
         try
@@ -167,6 +176,19 @@ sealed class PageStore : IAsyncDisposable
         catch (UnauthorizedAccessException)
         {
         }
+    }
+
+    static void MakePrivate(string directory)
+    {
+        if (OperatingSystem.IsWindows())
+        {
+            Directory.CreateDirectory(directory);
+            return;
+        }
+
+        const UnixFileMode Owner = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+        Directory.CreateDirectory(directory, Owner);
+        if (File.GetUnixFileMode(directory) != Owner) File.SetUnixFileMode(directory, Owner); // it was there already
     }
 
     string PathOf(BlockKey key) => Path.Combine(_directory, $"{key}.page");

@@ -30,6 +30,9 @@ public sealed partial class Router
         public long MarkTime { get; set; }
         public int MarkCount { get; set; }
         public int Generated { get; set; }
+
+        // Its worker took nothing more; not guarded, for its own caller alone looks at it.
+        public bool IsBusy { get; set; }
     }
 
     void Enter(Ticket ticket)

@@ -99,17 +99,26 @@ public sealed partial class Router : IInferenceEngine
             // 2. Prefill and decode, again where a worker fails.
             var generated = new List<int>();
             int cached = -1;
+            long busySince = 0;
+            (int Tokens, byte[]? Pages, int Found)? computed = null; // a worker that was busy gets them again
             for (int attempt = 0; attempt < _options.MostAttempts && !over; attempt++)
             {
                 var work = new WorkerRequest(request, [.. generated]);
                 int tokens = work.Tokens + request.MaxNewTokens - generated.Count;
                 if (!await WaitForDecodeAsync(ticket, tokens, cancellationToken).ConfigureAwait(false)) break;
-                (byte[]? pages, int found) = await PrefillAsync(ticket, work, cancellationToken).ConfigureAwait(false);
+                if (computed is not { } held || held.Tokens != work.Tokens)
+                {
+                    (byte[]? Pages, int Cached) prefilled = await PrefillAsync(ticket, work, cancellationToken).ConfigureAwait(false);
+                    held = (work.Tokens, prefilled.Pages, prefilled.Cached);
+                }
+
+                (byte[]? pages, int found) = (held.Pages, held.Found);
+                computed = null;
                 if (HeldDecode(ticket, tokens) is not { } slot) continue;
                 IAsyncEnumerator<GenerationEvent> events = slot.Worker.DecodeAsync(work, pages, cancellationToken).GetAsyncEnumerator(cancellationToken);
                 await using (events.ConfigureAwait(false))
                 {
-                    while (!over && await NextAsync(events, slot, cancellationToken).ConfigureAwait(false) is GenerationEvent happened)
+                    while (!over && await NextAsync(events, ticket, slot).ConfigureAwait(false) is GenerationEvent happened)
                     {
                         switch (happened)
                         {
@@ -132,7 +141,21 @@ public sealed partial class Router : IInferenceEngine
                     }
                 }
 
-                if (!over) lock (_gate) _redone++;
+                if (over) continue;
+                if (ticket.IsBusy)
+                {
+                    // Nothing died: the worker's own line is full. It is asked again, as long as a request waits for a worker.
+                    ticket.IsBusy = false;
+                    if (busySince == 0) busySince = Environment.TickCount64;
+                    if (Environment.TickCount64 - busySince >= _options.WorkerWait.TotalMilliseconds) break;
+                    computed = held;
+                    attempt--;
+                    await Task.Delay(100, cancellationToken).ConfigureAwait(false);
+                    continue;
+                }
+
+                busySince = 0;
+                lock (_gate) _redone++;
             }
 
             if (!over)
@@ -201,8 +224,8 @@ public sealed partial class Router : IInferenceEngine
         return (null, 0);
     }
 
-    /// <summary>The next event; null when the stream broke and the request is to begin again elsewhere.</summary>
-    async Task<GenerationEvent?> NextAsync(IAsyncEnumerator<GenerationEvent> events, WorkerSlot<IDecodeWorker> slot, CancellationToken cancellationToken)
+    /// <summary>The next event; null when the stream broke and the request is to begin again elsewhere, or the worker is busy, which is noted.</summary>
+    async Task<GenerationEvent?> NextAsync(IAsyncEnumerator<GenerationEvent> events, Ticket ticket, WorkerSlot<IDecodeWorker> slot)
     {
         try
         {
@@ -219,7 +242,7 @@ public sealed partial class Router : IInferenceEngine
         }
         catch (EngineBusyException)
         {
-            await Task.Delay(100, cancellationToken).ConfigureAwait(false);
+            ticket.IsBusy = true;
             return null;
         }
     }

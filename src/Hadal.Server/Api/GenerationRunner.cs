@@ -28,6 +28,7 @@ sealed partial class GenerationRunner(ServerOptions options, ApiKeyService keys,
         using var giveUp = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted);
         using GenerationMeasurement measurement = metrics.Begin(writer.Entry.Name, request.Prompt.Length);
         IAsyncEnumerator<GenerationEvent> events = writer.Entry.Engine.GenerateAsync(request with { Owner = caller.Owner }, giveUp.Token).GetAsyncEnumerator(giveUp.Token);
+        Task<bool>? waiting = null;
         try
         {
             DateTimeOffset asked = options.Time.GetUtcNow();
@@ -38,7 +39,7 @@ sealed partial class GenerationRunner(ServerOptions options, ApiKeyService keys,
                 ValueTask<bool> next = events.MoveNextAsync();
                 if (!next.IsCompleted)
                 {
-                    Task<bool> waiting = next.AsTask();
+                    waiting = next.AsTask();
                     while (!waiting.IsCompleted)
                     {
                         pause ??= Task.Delay(options.Limits.KeepAlive, options.Time, giveUp.Token);
@@ -93,6 +94,9 @@ sealed partial class GenerationRunner(ServerOptions options, ApiKeyService keys,
         finally
         {
             await giveUp.CancelAsync();
+
+            // Events cannot be let go of while one is awaited: whoever writes them would not learn of it.
+            if (waiting is not null) await ((Task)waiting).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             await events.DisposeAsync();
             if (began) await keys.RecordAsync(caller, request.Prompt.Length + (long)generated, CancellationToken.None);
         }

@@ -10,7 +10,7 @@ namespace Hadal.Server.Accounts;
 /// Sign-up, sign-in, reset. No answer tells whether somebody has an account at an address: a taken address at sign-up and an unknown one at reset get a ticket that
 /// looks like any other, wrong passwords are counted for both, and a password is hashed in either case.
 /// </summary>
-sealed class AccountService(HadalDatabase database, UserManager<Person> people, CodeService codes, AddressThrottle throttle, Registration registration, TimeProvider clock)
+sealed class AccountService(HadalDatabase database, UserManager<Person> people, CodeService codes, AddressThrottle throttle, Registration registration, IMailCarrier carrier, TimeProvider clock)
 {
     const string WrongSignIn = "The e-mail address or the password is wrong.";
     static readonly Person Nobody = new() { UserName = "nobody" };
@@ -137,6 +137,8 @@ sealed class AccountService(HadalDatabase database, UserManager<Person> people, 
         await database.VerificationCodes.Where(code => code.Email == email).ExecuteDeleteAsync(cancellationToken);
         await database.OutgoingMails.Where(mail => mail.Recipient == email).ExecuteDeleteAsync(cancellationToken);
         Require(await people.DeleteAsync(person));
+        carrier.Forget(person.Email!);
+        if (email is not null) carrier.Forget(email);
     }
 
     // A stolen session must not become a place to guess the password: the same count as at the door.

@@ -8,6 +8,11 @@ interface IMailCarrier
 {
     /// <summary>Returns when the mail has been taken; any exception means that it was not and is to be tried again.</summary>
     Task CarryAsync(OutgoingMail mail, CancellationToken cancellationToken);
+
+    /// <summary>Drops what was carried to this address and is still in its hands.</summary>
+    void Forget(string recipient)
+    {
+    }
 }
 
 /// <summary>Over SMTP.</summary>
@@ -39,4 +44,6 @@ sealed class OutboxCarrier(string home) : IMailCarrier
         Outbox.Add(home, mail);
         return Task.CompletedTask;
     }
+
+    public void Forget(string recipient) => Outbox.Remove(home, recipient);
 }

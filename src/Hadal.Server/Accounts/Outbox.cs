@@ -53,4 +53,28 @@ public static class Outbox
             else PrivateFiles.Append(file, line);
         }
     }
+
+    /// <summary>Removes all mail to an address; lines that are no mail stay.</summary>
+    internal static void Remove(string home, string recipient)
+    {
+        lock (Gate)
+        {
+            string file = File(home);
+            if (!System.IO.File.Exists(file)) return;
+            string[] lines = System.IO.File.ReadAllLines(file), kept = [.. lines.Where(line => !IsTo(line, recipient))];
+            if (kept.Length < lines.Length) PrivateFiles.Write(file, string.Concat(kept.Select(line => line + "\n")));
+        }
+    }
+
+    static bool IsTo(string line, string recipient)
+    {
+        try
+        {
+            return JsonSerializer.Deserialize<OutboxMail>(line) is OutboxMail mail && string.Equals(mail.Recipient, recipient, StringComparison.OrdinalIgnoreCase);
+        }
+        catch (JsonException)
+        {
+            return false;
+        }
+    }
 }

@@ -95,7 +95,7 @@ static class ApiEndpoints
     {
         int longest = entry.Thinks ? LongestStrictReasoning : LongestStrictAnswer;
         if (options.StrictDeepSeek && sampling.MaxTokens > longest)
-            throw new ApiException(ApiError.Invalid("max_tokens", $"Invalid max_tokens value {sampling.MaxTokens}, the valid range of max_tokens is [1, {longest}] (strict mode, as the original)."));
+            throw new ApiException(ApiError.BadRequest($"Invalid max_tokens value {sampling.MaxTokens}, the valid range of max_tokens is [1, {longest}] (strict mode, as the original).", "max_tokens"));
         return sampling.MaxTokens ?? (entry.Thinks ? UsualReasoning : UsualAnswer);
     }
 
@@ -181,7 +181,7 @@ static class ApiEndpoints
         {
             ModelEntry model = catalogue.Require(body.Text("model") ?? ModelCatalogue.Chat);
             bool withTexts = body.Flag("return_token_strs");
-            IReadOnlyList<ChatMessage> messages = ChatRequest.TakeMessages(body);
+            IReadOnlyList<ChatMessage> messages = ChatRequest.TakeTurns(body);
             if (messages.Count > 0) return (model, model.Template.Encode(model.Tokenizer, messages, addGenerationPrompt: true), withTexts);
             string prompt = body.Text("prompt") ?? throw body.Missing("prompt", "a text, or messages instead");
             var tokens = new List<int>();

@@ -25,8 +25,8 @@ sealed record ApiError(int Status, string Message, string Type, string Code, str
     /// <summary>No key, or one that is nobody's, or a revoked one.</summary>
     public static ApiError Unauthorized(string message) => new(StatusCodes.Status401Unauthorized, message, "authentication_error", "invalid_request_error");
 
-    /// <summary>The tokens of the day are used up.</summary>
-    public static ApiError NoBalance(string message, TimeSpan retryAfter) => new(StatusCodes.Status402PaymentRequired, message, "insufficient_quota", "insufficient_quota", RetryAfter: retryAfter);
+    /// <summary>The tokens of the day are used up; type and code as the original sends them.</summary>
+    public static ApiError NoBalance(string message, TimeSpan retryAfter) => new(StatusCodes.Status402PaymentRequired, message, "unknown_error", "invalid_request_error", RetryAfter: retryAfter);
 
     /// <summary>There is no such thing.</summary>
     public static ApiError NotFound(string message, string code = "not_found") => new(StatusCodes.Status404NotFound, message, "invalid_request_error", code);

@@ -1,4 +1,5 @@
 using System.Text;
+using Hadal.Inference.Serving;
 using Hadal.Server.Hosting;
 using Hadal.Text;
 
@@ -57,6 +58,13 @@ sealed record ChatPrompt(int[] Tokens, AnswerStart Start, bool CallsTools, strin
             return new ChatPrompt([.. tokens], goesOnThinking ? AnswerStart.Thought : AnswerStart.Text, callsTools, null);
         }
 
+        if (thinks && request.Form == OutputForm.JsonObject && !tokenizer.TryGetId(SpecialTokens.ThinkEnd, out _))
+        {
+            // No token says where a thought ends and the object is to begin: the answer begins at once.
+            EndThought(tokenizer, tokens);
+            thinks = false;
+        }
+
         if (request.ToolUse != ToolUse.Required) return new ChatPrompt([.. tokens], thinks ? AnswerStart.Thought : AnswerStart.Text, callsTools, null);
 
         // A forced call is begun for the model, which leaves it no room to think.
@@ -94,9 +102,15 @@ sealed record ChatPrompt(int[] Tokens, AnswerStart Start, bool CallsTools, strin
 
     static void RefuseAsOriginal(ChatRequest request, ModelEntry entry)
     {
+        if (request.Successive is (int first, int second))
+        {
+            throw new ApiException(ApiError.BadRequest(
+                $"{entry.Name} does not support successive user or assistant messages (messages[{first}] and messages[{second}] in your input). You should interleave the user/assistant messages in the message sequence.", "messages"));
+        }
+
         if (request.ReasoningSentBack is string path)
             throw new ApiException(ApiError.BadRequest($"{path}: the reasoning of earlier rounds was sent back to {entry.Name}; expected messages without reasoning_content (strict mode, as the original).", path));
         if (request.TopLogProbabilities is not null) throw new ApiException(ApiError.BadRequest($"{entry.Name} does not support logprobs and top_logprobs (strict mode, as the original).", "logprobs"));
-        if (request.Tools.Count > 0) throw new ApiException(ApiError.BadRequest($"{entry.Name} does not support Function Calling (strict mode, as the original).", "tools"));
+        if (request.SentTools) throw new ApiException(ApiError.BadRequest($"{entry.Name} does not support Function Calling (strict mode, as the original).", "tools"));
     }
 }

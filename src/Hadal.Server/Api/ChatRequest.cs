@@ -40,6 +40,12 @@ sealed record ChatRequest
     /// <summary>Path of the first <c>reasoning_content</c> that was sent back; null when there is none.</summary>
     public required string? ReasoningSentBack { get; init; }
 
+    /// <summary>Places, in the request, of the first two messages in a row that are both the user's or both the assistant's; null when there are none.</summary>
+    public required (int First, int Second)? Successive { get; init; }
+
+    /// <summary>Whether tools were sent, whatever <c>tool_choice</c> says of them.</summary>
+    public required bool SentTools { get; init; }
+
     public required OutputForm Form { get; init; }
 
     public required IReadOnlyList<ToolDefinition> Tools { get; init; }
@@ -57,10 +63,16 @@ sealed record ChatRequest
         SamplingFields sampling = SamplingFields.Take(body);
         var messages = new List<ChatMessage>();
         string? prefix = null, prefixReasoning = null, sentBack = null;
+        (int Place, ChatRole Role)? before = null;
+        (int, int)? successive = null;
+        int place = -1;
         foreach (JsonFields message in body.Objects("messages"))
         {
+            place++;
             if (prefix is not null) throw message.Refused("role", "A message follows one with \"prefix\": true; expected that one to be the last.");
             if (TakeMessage(message, out string? reasoning, out bool isPrefix) is not ChatMessage taken) continue;
+            if (before is { Role: ChatRole.User or ChatRole.Assistant } last && last.Role == taken.Role) successive ??= (last.Place, place);
+            if (taken.Role != ChatRole.System) before = (place, taken.Role);
             if (isPrefix) (prefix, prefixReasoning) = (taken.Content ?? "", reasoning);
             else
             {
@@ -86,6 +98,8 @@ sealed record ChatRequest
             Prefix = prefix,
             PrefixReasoning = prefixReasoning,
             ReasoningSentBack = sentBack,
+            Successive = successive,
+            SentTools = tools.Count > 0,
             Form = form,
             Tools = use == ToolUse.None ? [] : tools,
             ToolUse = use,
@@ -94,13 +108,15 @@ sealed record ChatRequest
         };
     }
 
-    /// <summary>The turns of a conversation alone, for counting tokens.</summary>
-    public static IReadOnlyList<ChatMessage> TakeMessages(JsonFields body)
+    /// <summary>The turns of a conversation with its tools described, for counting tokens.</summary>
+    public static IReadOnlyList<ChatMessage> TakeTurns(JsonFields body)
     {
         var messages = new List<ChatMessage>();
         foreach (JsonFields message in body.Objects("messages"))
             if (TakeMessage(message, out _, out _) is ChatMessage taken) messages.Add(taken);
-        return messages;
+        if (messages.Count == 0) return messages;
+        IReadOnlyList<ToolDefinition> tools = TakeTools(body);
+        return TakeToolChoice(body, tools).Use == ToolUse.None ? messages : ChatPrompt.WithTools(messages, tools);
     }
 
     static ChatMessage? TakeMessage(JsonFields message, out string? reasoning, out bool isPrefix)

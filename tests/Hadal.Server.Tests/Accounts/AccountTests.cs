@@ -172,11 +172,16 @@ public class AccountTests : IAsyncLifetime
         JsonElement export = await me.GetAsync("/app/accounts/export");
         Assert.Contains("xyzzy", export.ToString(), StringComparison.Ordinal);
         await me.EventsAsync($"/app/conversations/{conversation.GetProperty("id").GetGuid()}/messages/{conversation.GetProperty("leafId").GetGuid()}/events");
+        using var program = new HttpClient { BaseAddress = new Uri(_host.Address) };
+        program.DefaultRequestHeaders.Authorization = new("Bearer", key.GetProperty("secret").GetString());
+        Assert.Equal(HttpStatusCode.OK, (await program.GetAsync("/v1/models")).StatusCode);
+        Assert.Contains(Outbox.Read(_host.Home), mail => string.Equals(mail.Recipient, "gone@example.org", StringComparison.Ordinal));
         await me.PostAsync("/app/accounts/delete", new { password = Password });
+        Assert.Equal(HttpStatusCode.Unauthorized, (await program.GetAsync("/v1/models")).StatusCode);
+        Assert.DoesNotContain(Outbox.Read(_host.Home), mail => string.Equals(mail.Recipient, "gone@example.org", StringComparison.Ordinal));
         using ChatBrowser again = await _host.SignUpAsync("gone@example.org", "Somebody Else");
         Assert.Empty((await again.GetAsync("/app/conversations")).GetProperty("conversations").EnumerateArray());
         Assert.Empty((await again.GetAsync("/app/keys")).EnumerateArray());
-        Assert.NotEmpty(key.GetProperty("secret").GetString()!);
     }
 
     [Theory]

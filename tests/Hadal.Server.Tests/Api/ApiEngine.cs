@@ -14,8 +14,8 @@ sealed class ApiEngine : IInferenceEngine
 
     int _running, _cancelled;
 
-    public ApiEngine(string name = "deepseek-chat", int maxPositions = 2048) =>
-        Model = new ServedModel(name, "00112233445566778899aabbccddeeff", Small.Value, maxPositions, [Small.Value.RequireId(SpecialTokens.EndOfSentence)]);
+    public ApiEngine(string name = "deepseek-chat", int maxPositions = 2048, Tokenizer? tokenizer = null) =>
+        Model = new ServedModel(name, "00112233445566778899aabbccddeeff", tokenizer ?? Small.Value, maxPositions, [(tokenizer ?? Small.Value).RequireId(SpecialTokens.EndOfSentence)]);
 
     public ServedModel Model { get; }
 

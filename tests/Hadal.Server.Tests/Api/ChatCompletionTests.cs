@@ -83,9 +83,34 @@ public sealed class ChatCompletionTests
         foreach (string extra in (string[])[""","logprobs":true}""", "," + WeatherTool + "}"])
             Assert.Equal(HttpStatusCode.BadRequest, (await strict.RefusedAsync("/v1/chat/completions", Think + extra)).Status);
         Assert.Equal(HttpStatusCode.BadRequest, (await strict.RefusedAsync("/beta/completions", """{"model":"deepseek-reasoner","prompt":"a"}""")).Status);
-        Assert.Equal(HttpStatusCode.UnprocessableEntity, (await strict.RefusedAsync("/v1/chat/completions", Hello + ""","max_tokens":8193}""")).Status);
+        Assert.Equal(HttpStatusCode.BadRequest, (await strict.RefusedAsync("/v1/chat/completions", Hello + ""","max_tokens":8193}""")).Status);
+        Assert.Equal(HttpStatusCode.BadRequest, (await strict.RefusedAsync("/v1/chat/completions", Think + ""","tool_choice":"none",""" + WeatherTool + "}")).Status);
+        const string Successive = """{"model":"deepseek-reasoner","messages":[{"role":"system","content":"s"},{"role":"user","content":"a"},{"role":"user","content":"b"}]}""";
+        Assert.Contains("(messages[1] and messages[2] in your input)", (await strict.RefusedAsync("/v1/chat/completions", Successive)).Message, StringComparison.Ordinal);
+        await strict.PostAsync("/v1/chat/completions", Successive.Replace("deepseek-reasoner", "deepseek-chat", StringComparison.Ordinal));
         await strict.PostAsync("/v1/chat/completions", Think + ""","temperature":1.9}""");
         Assert.Equal(0.6, engine.Requests.Last().Sampling.Temperature); // accepted and overlooked, as by the original
+    }
+
+    [Fact]
+    public async Task Without_a_token_that_ends_a_thought_a_reasoners_JSON_begins_at_once()
+    {
+        var json = new System.Buffers.ArrayBufferWriter<byte>();
+        ApiEngine.Tokenizer.Write(json);
+        string file = Path.GetTempFileName();
+        try
+        {
+            await File.WriteAllTextAsync(file, System.Text.Encoding.UTF8.GetString(json.WrittenSpan).Replace("</think>", "<｜no▁thought｜>", StringComparison.Ordinal));
+            var engine = new ApiEngine(tokenizer: Hadal.Text.Tokenizer.Load(file)) { Reply = _ => "{\"a\": 1}" };
+            await using ApiHost host = await ApiHost.StartAsync(engine);
+            JsonElement message = (await host.PostAsync("/v1/chat/completions", Think + ""","response_format":{"type":"json_object"}}""")).GetProperty("choices")[0].GetProperty("message");
+            Assert.Equal(("{\"a\": 1}", ""), (message.GetProperty("content").GetString(), message.GetProperty("reasoning_content").GetString()));
+            Assert.EndsWith("</think>\n\n", engine.LastPrompt, StringComparison.Ordinal);
+        }
+        finally
+        {
+            File.Delete(file);
+        }
     }
 
     [Fact]

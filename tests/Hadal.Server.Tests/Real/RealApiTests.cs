@@ -40,6 +40,11 @@ public sealed class RealApiTests(RealServer server) : IClassFixture<RealServer>
         Assert.Equal(filled.GetProperty("usage").GetProperty("completion_tokens").GetInt32(), events[^1].GetProperty("usage").GetProperty("completion_tokens").GetInt32());
 
         JsonElement counted = await Host.PostAsync($"{root}/tokenize", $$"""{"messages":{{JsonSerializer.Serialize(new[] { User(Dialogues.Sum) })}}}""");
+        string tools = JsonSerializer.Serialize(new
+        {
+            model = "deepseek-chat", max_tokens = 1, messages = new[] { User(Dialogues.Sum) }, tools = new[] { new { type = "function", function = new { name = "f", parameters = Dialogues.Schema } } },
+        });
+        Assert.Equal((await Host.PostAsync($"{root}/tokenize", tools)).GetProperty("count").GetInt32(), (await Host.PostAsync($"{root}/chat/completions", tools)).GetProperty("usage").GetProperty("prompt_tokens").GetInt32());
         JsonElement answered = await Host.PostAsync($"{root}/chat/completions", Body(new[] { User(Dialogues.Sum) }));
         Assert.Equal(counted.GetProperty("count").GetInt32(), answered.GetProperty("usage").GetProperty("prompt_tokens").GetInt32());
         Assert.Equal(Dialogues.Answer, MessageOf(answered).GetProperty("content").GetString());

@@ -66,10 +66,12 @@ public sealed class MpiTests
             int[] processes = ranks.Processes(4);
             RankProcesses.Until(() => Directory.Exists(scratch["four/checkpoints/step-00000008"]) || ranks.HasExited, TimeSpan.FromSeconds(240), () => ranks.Text);
             using (Process process = Process.GetProcessById(processes[victim])) process.Kill();
+            long killed = Stopwatch.GetTimestamp();
             ranks.Wait(TimeSpan.FromSeconds(120));
             Assert.NotEqual(0, ranks.Code);
             Assert.Contains($"Rank {victim} was lost: its process ended", ranks.Text, StringComparison.Ordinal);
             RankProcesses.Until(() => processes.All(id => !Directory.Exists($"/proc/{id}")), TimeSpan.FromSeconds(60), () => ranks.Text);
+            TestContext.Current.TestOutputHelper!.WriteLine($"rank {victim}: from the kill to the end of mpirun and of all processes: {Stopwatch.GetElapsedTime(killed)}");
         }
 
         Assert.False(Directory.Exists(scratch[$"four/checkpoints/step-{Steps:D8}"]), "The run had ended before its rank was killed.");

@@ -62,7 +62,7 @@ public sealed record ClusterDescription
     /// <summary>As <see cref="Load"/> from text; <paramref name="source"/> is named in messages.</summary>
     public static ClusterDescription Parse(string json, string source) => PlanFile.Parse(json, source, file => Read(file, source));
 
-    static ClusterDescription Read(PlanFile file, string name)
+    internal static ClusterDescription Read(PlanFile file, string name)
     {
         var cluster = new ClusterDescription
         {

@@ -1,3 +1,4 @@
+using Hadal.Parallel.Schedules;
 using Hadal.Planning.Costs;
 using Hadal.Planning.Layouts;
 
@@ -38,7 +39,20 @@ public sealed class PlanFileTests
     {
         var totals = (StepTotals)CostDescription.Parse("""{"kind":"step_totals","ranks":16,"micro_batches":120,"layers":61,"tokens":4096,"expert_parallel":64,"forward":1.13,"backward":1.99,"weights":0.48,"pairs":13.95,"optimizer":0.29}""", "file");
         Assert.Equal(StepTotals.Published.Chunks(), totals.Chunks());
+        Assert.Null(totals.Machines);
         Assert.Equal(0.5, ((RateCosts)CostDescription.Parse("""{"kind":"rate","efficiency":0.5}""", "file")).Efficiency);
+    }
+
+    [Fact]
+    public void Step_totals_of_other_machines_take_the_difference_of_their_links()
+    {
+        const string Start = """{"kind":"step_totals","ranks":16,"micro_batches":120,"layers":61,"tokens":4096,"expert_parallel":64,"forward":1.13,"backward":1.99,"weights":0.48,"pairs":13.95,"optimizer":0.29""";
+        var here = (StepTotals)CostDescription.Parse(Start + "}", "file");
+        var there = (StepTotals)CostDescription.Parse($$"""{{Start}},"machines":{{ClusterDescription.Published.ToJson()}}}""", "file");
+        Assert.Equal(ClusterDescription.Published, there.MeasuredOn);
+        ClusterDescription slower = ClusterDescription.Published with { Name = "slower", NetworkBandwidth = ClusterDescription.Published.NetworkBandwidth / 2 };
+        double Step(StepTotals costs) => TrainingPlanner.Plan(TrainingWork.PublishedV3, slower, costs, TrainingLayout.Published, ScheduleKind.DualPipe).StepSeconds;
+        Assert.True(Step(there) > 1.02 * Step(here), $"{Step(there)} s, {Step(here)} s");
     }
 
     [Theory]

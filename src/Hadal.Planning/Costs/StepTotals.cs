@@ -46,7 +46,7 @@ public sealed record StepTotals : CostDescription
     /// <summary>Seconds in the optimizer.</summary>
     public required double OptimizerSeconds { get; init; }
 
-    /// <summary>The machines on which it was measured, where they are not those that are planned for.</summary>
+    /// <summary>The machines on which it was measured; null for those that are planned for.</summary>
     public ClusterDescription? Machines { get; init; }
 
     /// <summary>Seconds of the whole step; 0 when not measured.</summary>
@@ -108,8 +108,11 @@ public sealed record StepTotals : CostDescription
     /// <inheritdoc/>
     public override IEnumerable<string> Assumptions(TrainingWork work, ClusterDescription cluster)
     {
-        yield return string.Create(CultureInfo.InvariantCulture, $"Times of chunks are totals of a measured step ({Name}) divided by the steps of its rank 0; for other cuts they grow with layers of a stage and tokens of a micro-batch. All stages take the same.");
-        yield return $"What exchanging rows cost there, among {ExpertParallel} ranks, is in these times; for another number or other links the difference of the links' times is added to F and b, and a pair takes no less than its exchange.";
+        yield return string.Create(CultureInfo.InvariantCulture, $"Times of chunks are totals of a measured step ({Name}) divided by the steps of its rank 0; for other cuts they grow with layers of a stage and tokens of a micro-batch. All stages take the same, whatever each holds: an uneven cut does not show.");
+        string links = Machines is null ? $"What exchanging rows cost there, among {ExpertParallel} ranks, is in these times; they are taken for times of these machines, for no \"machines\" are named. For another number of ranks"
+            : $"What exchanging rows cost there, among {ExpertParallel} ranks of {Machines.Name}, is in these times; for another number of ranks or other links";
+        yield return links + " the difference of the links' times is added to F and b, of which a tenth stays in any case; a pair takes no less than its exchange.";
+        yield return string.Create(CultureInfo.InvariantCulture, $"The optimizer takes the measured {OptimizerSeconds:0.###} s in every layout.");
     }
 
     internal static StepTotals Read(PlanFile file)
@@ -122,7 +125,7 @@ public sealed record StepTotals : CostDescription
             Name = file.Text("name") ?? "a measured step", Schedule = found[0], Ranks = (int)file.Integer("ranks", 1, 256), MicroBatches = (int)file.Integer("micro_batches", 1, 4096),
             Layers = (int)file.Integer("layers", 1, 4096), Tokens = (int)file.Integer("tokens", 1, 1 << 24), ExpertParallel = (int)file.Integer("expert_parallel", 1, 1 << 14), Forward = file.Number("forward", 1e-9, 1e6), Backward = file.Number("backward", 1e-9, 1e6),
             Weights = file.Number("weights", 1e-9, 1e6), Pairs = file.Number("pairs", 0, 1e6, 0), OptimizerSeconds = file.Number("optimizer", 0, 1e6, 0), Step = file.Number("step", 0, 1e6, 0),
-            Bubble = file.Number("bubble", 0, 1e6, 0),
+            Bubble = file.Number("bubble", 0, 1e6, 0), Machines = file.Section("machines", section => ClusterDescription.Read(section, "the machines of the times")),
         };
         if (PipelineSchedule.Refusal(totals.Schedule, totals.Ranks, totals.MicroBatches) is { } reason) throw new PlanException(reason);
         totals.Chunks();

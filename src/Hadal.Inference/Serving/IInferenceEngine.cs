@@ -17,8 +17,9 @@ public interface IInferenceEngine : IAsyncDisposable
     /// </summary>
     /// <param name="request">What to generate.</param>
     /// <param name="cancellationToken">Gives the request up.</param>
-    /// <exception cref="ArgumentException">The request cannot be served by this model: an empty prompt, one longer than its positions, a parameter out of range.</exception>
+    /// <exception cref="RequestRefusedException">The request cannot be served by this model: an empty prompt, one longer than its positions, a parameter out of range.</exception>
     /// <exception cref="EngineBusyException">The queue is full, or the owner has his share of it.</exception>
+    /// <exception cref="EngineStoppingException">It is shutting down.</exception>
     /// <exception cref="InvalidDataException">The model computes no numbers: its weights are damaged.</exception>
     IAsyncEnumerable<GenerationEvent> GenerateAsync(GenerationRequest request, CancellationToken cancellationToken = default);
 
@@ -36,6 +37,12 @@ public interface IInferenceEngine : IAsyncDisposable
 /// <param name="MaxPositions">Prompt and answer together.</param>
 /// <param name="EndTokens">Ids that end an answer.</param>
 public sealed record ServedModel(string Name, string Fingerprint, Tokenizer Tokenizer, int MaxPositions, IReadOnlyList<int> EndTokens);
+
+/// <summary>The model cannot serve this request, whoever sends it and whenever: the caller's fault, not the engine's. The message says what was given and what is expected, and is for the caller.</summary>
+public sealed class RequestRefusedException(string message, Exception? cause = null) : ArgumentException(message, cause);
+
+/// <summary>The engine is shutting down and takes no new request.</summary>
+public sealed class EngineStoppingException(string message) : InvalidOperationException(message);
 
 /// <summary>The queue is full, or what is free in it is kept for others: nothing was taken, the caller may try again later.</summary>
 public sealed class EngineBusyException : Exception

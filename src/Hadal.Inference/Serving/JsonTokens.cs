@@ -18,7 +18,7 @@ sealed class JsonTokens
     /// <summary>Sorts the vocabulary.</summary>
     /// <param name="tokenizer">The model's.</param>
     /// <param name="vocabulary">Logits of the model; tokens beyond it do not exist for it.</param>
-    /// <exception cref="ArgumentException">The vocabulary lacks a byte: then a text could get stuck.</exception>
+    /// <exception cref="RequestRefusedException">The vocabulary lacks a byte: then a text could get stuck.</exception>
     public JsonTokens(Tokenizer tokenizer, int vocabulary)
     {
         _tokenizer = tokenizer;
@@ -35,7 +35,7 @@ sealed class JsonTokens
 
         int missing = Array.IndexOf(single, value: false);
         if (missing >= 0)
-            throw new ArgumentException($"JSON cannot be kept valid with this model: none of its {vocabulary} tokens is the single byte 0x{missing:X2}. Use a tokenizer that has all 256 bytes.");
+            throw new RequestRefusedException($"JSON cannot be kept valid with this model: none of its {vocabulary} tokens is the single byte 0x{missing:X2}. Use a tokenizer that has all 256 bytes.");
         ids.Sort((a, b) => tokenizer.TokenBytes(a).SequenceCompareTo(tokenizer.TokenBytes(b)));
         _sorted = [.. ids];
         _common = new int[_sorted.Length];

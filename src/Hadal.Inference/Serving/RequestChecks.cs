@@ -16,27 +16,27 @@ public static class RequestChecks
     /// <param name="request">The request.</param>
     /// <param name="model">The model.</param>
     /// <param name="vocabulary">Rows of its embedding.</param>
-    /// <exception cref="ArgumentException">The message says what was given and what is expected.</exception>
+    /// <exception cref="RequestRefusedException">The message says what was given and what is expected.</exception>
     public static void Require(GenerationRequest request, ServedModel model, int vocabulary)
     {
         ArgumentNullException.ThrowIfNull(request);
         ReadOnlySpan<int> prompt = request.Prompt.Span;
-        if (prompt.IsEmpty) throw new ArgumentException("The prompt has no token; expected at least one.", nameof(request));
+        if (prompt.IsEmpty) throw new RequestRefusedException("The prompt has no token; expected at least one.");
         if (prompt.Length >= model.MaxPositions)
-            throw new ArgumentException($"The prompt has {prompt.Length} tokens; {model.Name} takes at most {model.MaxPositions - 1}, so that one may follow.", nameof(request));
+            throw new RequestRefusedException($"The prompt has {prompt.Length} tokens; {model.Name} takes at most {model.MaxPositions - 1}, so that one may follow.");
         foreach (int token in prompt)
-            if ((uint)token >= (uint)vocabulary) throw new ArgumentException($"Token id {token} is outside the vocabulary of {vocabulary}.", nameof(request));
-        if (request.MaxNewTokens < 1) throw new ArgumentException($"{request.MaxNewTokens} new tokens were asked for; expected at least 1.", nameof(request));
+            if ((uint)token >= (uint)vocabulary) throw new RequestRefusedException($"Token id {token} is outside the vocabulary of {vocabulary}.");
+        if (request.MaxNewTokens < 1) throw new RequestRefusedException($"{request.MaxNewTokens} new tokens were asked for; expected at least 1.");
         RequireRoom(request, model, vocabulary);
-        request.Sampling.Validate();
+        RequireSampling(request.Sampling);
         Penalty("The frequency penalty", request.FrequencyPenalty);
         Penalty("The presence penalty", request.PresencePenalty);
-        if (request.Stop.Count > MostStops) throw new ArgumentException($"{request.Stop.Count} stop texts were given; expected at most {MostStops}.", nameof(request));
+        if (request.Stop.Count > MostStops) throw new RequestRefusedException($"{request.Stop.Count} stop texts were given; expected at most {MostStops}.");
         foreach (string stop in request.Stop)
             if (string.IsNullOrEmpty(stop) || stop.Length > LongestStop)
-                throw new ArgumentException($"A stop text has {stop?.Length ?? 0} characters; expected 1 to {LongestStop}.", nameof(request));
+                throw new RequestRefusedException($"A stop text has {stop?.Length ?? 0} characters; expected 1 to {LongestStop}.");
         if (request.TopLogProbabilities is not null and not (>= 0 and <= MostTopLogProbabilities))
-            throw new ArgumentException($"{request.TopLogProbabilities} log probabilities at each position were asked for; expected 0 to {MostTopLogProbabilities}.", nameof(request));
+            throw new RequestRefusedException($"{request.TopLogProbabilities} log probabilities at each position were asked for; expected 0 to {MostTopLogProbabilities}.");
     }
 
     /// <summary>Tokens of the shortest text of a request's form: for a JSON object, those of <c>{}</c>; every byte is a token, so that two always do.</summary>
@@ -54,20 +54,32 @@ public static class RequestChecks
         if (least == 0) return;
         if (request.FormBeginsAfter is int begin)
         {
-            if ((uint)begin >= (uint)vocabulary) throw new ArgumentException($"Token id {begin}, after which JSON begins, is outside the vocabulary of {vocabulary}.", nameof(request));
+            if ((uint)begin >= (uint)vocabulary) throw new RequestRefusedException($"Token id {begin}, after which JSON begins, is outside the vocabulary of {vocabulary}.");
             least++;
         }
 
         int room = Math.Min(request.MaxNewTokens, model.MaxPositions - request.Prompt.Length);
         if (room < least)
         {
-            throw new ArgumentException(
-                $"A JSON object was asked for, and there is room for {room} token{(room == 1 ? "" : "s")}; expected at least {least}, which {{}} needs{(request.FormBeginsAfter is null ? "" : " after the end of the thought")}. Raise max_tokens, or shorten the prompt.", nameof(request));
+            throw new RequestRefusedException(
+                $"A JSON object was asked for, and there is room for {room} token{(room == 1 ? "" : "s")}; expected at least {least}, which {{}} needs{(request.FormBeginsAfter is null ? "" : " after the end of the thought")}. Raise max_tokens, or shorten the prompt.");
+        }
+    }
+
+    static void RequireSampling(SamplingParameters sampling)
+    {
+        try
+        {
+            sampling.Validate();
+        }
+        catch (ArgumentException impossible)
+        {
+            throw new RequestRefusedException(impossible.Message, impossible);
         }
     }
 
     static void Penalty(string name, double value)
     {
-        if (!(value is >= -2 and <= 2)) throw new ArgumentException($"{name} is {value}; expected -2 to 2.");
+        if (!(value is >= -2 and <= 2)) throw new RequestRefusedException($"{name} is {value}; expected -2 to 2.");
     }
 }

@@ -158,8 +158,8 @@ public abstract class ThreadedEngine : IInferenceEngine
         RequestChecks.Require(request, Model, Picker.Vocabulary);
         lock (_gate)
         {
+            if (_draining && _failure is null or ObjectDisposedException) throw new EngineStoppingException($"The engine of {Model.Name} is shutting down and takes no new request.");
             if (_failure is not null) throw new InvalidOperationException($"The engine of {Model.Name} has stopped: {_failure.Message}", _failure);
-            if (_draining) throw new InvalidOperationException($"The engine of {Model.Name} is shutting down and takes no new request.");
             _line.Enter(request.Owner, _secondsPerStart);
             bool queued = false;
             try

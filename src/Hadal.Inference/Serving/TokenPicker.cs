@@ -16,7 +16,7 @@ sealed class TokenPicker(Tokenizer tokenizer, int vocabulary, ISampler sampler)
     public int Vocabulary => vocabulary;
 
     /// <summary>The vocabulary as JSON sees it; sorted when first asked for.</summary>
-    /// <exception cref="ArgumentException">It lacks a byte.</exception>
+    /// <exception cref="RequestRefusedException">It lacks a byte.</exception>
     public JsonTokens Json => _json ??= new JsonTokens(tokenizer, vocabulary);
 
     /// <summary>The next token of a request: a function of the logits, the request and the tokens it has so far.</summary>

@@ -54,16 +54,11 @@ sealed partial class ApiErrorMiddleware(RequestDelegate next, ILogger<ApiErrorMi
         ApiException known => known.Error,
         EngineBusyException busy => ApiError.TooMany($"{busy.Message} You would be number {busy.PlaceInLine} in line.", "engine_overloaded", busy.ExpectedWait),
         BadHttpRequestException bad => ApiError.OfStatus(bad.StatusCode, bad.Message),
+        EngineStoppingException => ApiError.Unavailable("The server is shutting down; it finishes the answers it began and takes no new request.", TimeSpan.FromSeconds(10)),
         ObjectDisposedException => ApiError.Unavailable("The server is shutting down; the request was given up.", TimeSpan.FromSeconds(10)),
-        ArgumentException impossible => ApiError.BadRequest(WithoutParameterName(impossible)),
+        RequestRefusedException impossible => ApiError.BadRequest(impossible.Message),
         _ => ApiError.Internal("The server failed while it worked on this request; its log says more. Trying again may help."),
     };
-
-    static string WithoutParameterName(ArgumentException exception)
-    {
-        string suffix = $" (Parameter '{exception.ParamName}')";
-        return exception.ParamName is not null && exception.Message.EndsWith(suffix, StringComparison.Ordinal) ? exception.Message[..^suffix.Length] : exception.Message;
-    }
 
     static ApiError? OfRefusal(HttpContext context) => context.Response.StatusCode switch
     {

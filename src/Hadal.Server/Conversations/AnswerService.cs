@@ -114,6 +114,10 @@ sealed partial class AnswerService(ChatEngines engines, IServiceScopeFactory sco
         {
             message.State = answer.IsServerStopping ? MessageState.Interrupted : MessageState.Stopped;
         }
+        catch (EngineStoppingException)
+        {
+            message.State = MessageState.Interrupted;
+        }
         catch (EngineBusyException busy)
         {
             message.State = MessageState.Failed;

@@ -17,6 +17,12 @@ sealed class ApiKeyAuthentication(IOptionsMonitor<AuthenticationSchemeOptions> o
     /// <summary>Name of the scheme, and of the policy that asks for it.</summary>
     public const string SchemeName = "ApiKey";
 
+    /// <summary>Name of the policy that asks for a key of the host beside.</summary>
+    public const string HostPolicy = "HostKey";
+
+    /// <summary>Said of callers with a key of the host.</summary>
+    public const string HostClaim = "hadal:host";
+
     const string Bearer = "Bearer ";
 
     TimeSpan? _wait;
@@ -32,6 +38,7 @@ sealed class ApiKeyAuthentication(IOptionsMonitor<AuthenticationSchemeOptions> o
         if (caller is null) return AuthenticateResult.Fail("The key is not in force.");
         Context.Features.Set(caller);
         var identity = new ClaimsIdentity([new Claim(ClaimTypes.NameIdentifier, caller.Owner)], Scheme.Name);
+        if (caller.IsHost) identity.AddClaim(new Claim(HostClaim, "true"));
         return AuthenticateResult.Success(new AuthenticationTicket(new ClaimsPrincipal(identity), Scheme.Name));
     }
 
@@ -51,7 +58,7 @@ sealed class ApiKeyAuthentication(IOptionsMonitor<AuthenticationSchemeOptions> o
     }
 
     protected override Task HandleForbiddenAsync(AuthenticationProperties properties) =>
-        new ApiError(StatusCodes.Status403Forbidden, "This API key may not do that.", "permission_error", "forbidden").WriteAsync(Context);
+        new ApiError(StatusCodes.Status403Forbidden, "This API key may not do that; expected a key of the host: HADAL_API_KEY, or one made by hadal serve make-key.", "permission_error", "forbidden").WriteAsync(Context);
 
     static string? KeyOf(StringValues header) =>
         header.Count == 1 && header[0] is { Length: > 7 } value && value.StartsWith(Bearer, StringComparison.OrdinalIgnoreCase) ? value[Bearer.Length..].Trim() : null;

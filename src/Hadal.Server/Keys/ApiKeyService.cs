@@ -94,6 +94,9 @@ public sealed record ApiCaller(ApiKey? Key)
     /// <summary>The holder of HADAL_API_KEY.</summary>
     public static ApiCaller Host { get; } = new((ApiKey?)null);
 
+    /// <summary>Whether the key is the host's; keys of people are not.</summary>
+    public bool IsHost => Key?.PersonId is null;
+
     /// <summary>Whose cached prefixes and whose turn in the queue: a person has one for all keys.</summary>
     public string Owner => Key is null ? "host" : Key.PersonId is Guid person ? $"person:{person:N}" : $"key:{Key.Id:N}";
 }

@@ -17,6 +17,7 @@ static class KeyServices
         services.AddSingleton(provider => new ApiKeyService(provider.GetRequiredService<IApiKeyStore>(), options.Time, options.ApiKey));
         services.AddAuthentication().AddScheme<AuthenticationSchemeOptions, ApiKeyAuthentication>(ApiKeyAuthentication.SchemeName, null);
         services.AddAuthorizationBuilder().AddPolicy(ApiKeyAuthentication.SchemeName,
-            new AuthorizationPolicyBuilder(ApiKeyAuthentication.SchemeName).RequireAuthenticatedUser().Build());
+            new AuthorizationPolicyBuilder(ApiKeyAuthentication.SchemeName).RequireAuthenticatedUser().Build())
+            .AddPolicy(ApiKeyAuthentication.HostPolicy, new AuthorizationPolicyBuilder(ApiKeyAuthentication.SchemeName).RequireClaim(ApiKeyAuthentication.HostClaim).Build());
     }
 }

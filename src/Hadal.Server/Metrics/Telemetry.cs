@@ -10,7 +10,7 @@ using OpenTelemetry.Trace;
 
 namespace Hadal.Server.Metrics;
 
-/// <summary>OpenTelemetry: <c>/metrics</c> for Prometheus, which asks for a key as the API does; metrics and traces to a collector when OTEL_EXPORTER_OTLP_ENDPOINT names one.</summary>
+/// <summary>OpenTelemetry: <c>/metrics</c> for Prometheus, which asks for a key of the host; metrics and traces to a collector when OTEL_EXPORTER_OTLP_ENDPOINT names one.</summary>
 static class Telemetry
 {
     const string Prefix = "OTEL_";
@@ -39,6 +39,6 @@ static class Telemetry
     public static void Map(IEndpointRouteBuilder routes)
     {
         _ = routes.ServiceProvider.GetRequiredService<ServerMetrics>();
-        routes.MapPrometheusScrapingEndpoint("/metrics").RequireAuthorization(ApiKeyAuthentication.SchemeName).WithMetadata(ApiEndpoint.Instance);
+        routes.MapPrometheusScrapingEndpoint("/metrics").RequireAuthorization(ApiKeyAuthentication.SchemeName, ApiKeyAuthentication.HostPolicy).WithMetadata(ApiEndpoint.Instance);
     }
 }

@@ -14,7 +14,8 @@ static class CallErrors
         PagesDamagedException => new Status(StatusCode.DataLoss, exception.Message),
         WorkerFailedException => new Status(StatusCode.Unavailable, exception.Message),
         EngineBusyException => new Status(StatusCode.ResourceExhausted, exception.Message),
-        ArgumentException => new Status(StatusCode.InvalidArgument, exception.Message),
+        RequestRefusedException => new Status(StatusCode.InvalidArgument, exception.Message),
+        ArgumentException => new Status(StatusCode.OutOfRange, exception.Message), // not the caller's fault; the library itself never answers this one
         InvalidDataException => new Status(StatusCode.FailedPrecondition, exception.Message),
         OperationCanceledException => new Status(StatusCode.Cancelled, "The request was given up."),
         _ => null,
@@ -32,7 +33,8 @@ static class CallErrors
         {
             StatusCode.DataLoss => new PagesDamagedException(detail, failed),
             StatusCode.ResourceExhausted => new EngineBusyException(1, TimeSpan.FromSeconds(1)),
-            StatusCode.InvalidArgument => new ArgumentException(detail, failed),
+            StatusCode.InvalidArgument => new RequestRefusedException(detail, failed),
+            StatusCode.OutOfRange => new ArgumentException(detail, failed),
             StatusCode.FailedPrecondition => new InvalidDataException(detail, failed),
             StatusCode.Unauthenticated => new WorkerFailedException(worker, $"it refused the key; expected the same {WorkerOptions.KeyVariable} for the router and all workers.", failed),
             _ => new WorkerFailedException(worker, detail, failed),

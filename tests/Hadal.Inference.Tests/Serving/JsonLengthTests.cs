@@ -113,7 +113,7 @@ public sealed class JsonLengthTests
 
             async Task Refused(GenerationRequest impossible, params string[] parts)
             {
-                ArgumentException error = await Assert.ThrowsAsync<ArgumentException>(() => Answer.Read(engine.GenerateAsync(impossible)));
+                RequestRefusedException error = await Assert.ThrowsAsync<RequestRefusedException>(() => Answer.Read(engine.GenerateAsync(impossible)));
                 foreach (string part in parts) Assert.Contains(part, error.Message, StringComparison.Ordinal);
             }
         }

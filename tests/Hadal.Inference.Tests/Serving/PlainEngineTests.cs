@@ -68,7 +68,7 @@ public sealed class PlainEngineTests
             good with { MaxNewTokens = 0 }, good with { Sampling = new SamplingParameters(3, 1, 0) }, good with { FrequencyPenalty = 2.5 }, good with { PresencePenalty = double.NaN },
             good with { Stop = [""] }, good with { Stop = [.. Enumerable.Repeat("x", 17)] }, good with { TopLogProbabilities = 21 }])
         {
-            ArgumentException error = await Assert.ThrowsAsync<ArgumentException>(() => Answer.Read(engine.GenerateAsync(bad)));
+            RequestRefusedException error = await Assert.ThrowsAsync<RequestRefusedException>(() => Answer.Read(engine.GenerateAsync(bad)));
             Assert.Matches("expected|at most|outside", error.Message);
         }
 
@@ -97,7 +97,7 @@ public sealed class PlainEngineTests
         Task<Answer>[] begun = [.. Enumerable.Range(0, 5).Select(_ => Answer.Read(engine.GenerateAsync(request)))];
         await engine.DrainAsync();
         Assert.All(begun, task => Assert.Equal(20, task.Result.Tokens.Length));
-        await Assert.ThrowsAsync<InvalidOperationException>(() => Answer.Read(engine.GenerateAsync(request)));
+        await Assert.ThrowsAsync<EngineStoppingException>(() => Answer.Read(engine.GenerateAsync(request)));
     }
 
     static async Task Until(Func<bool> condition)

@@ -3,6 +3,7 @@ using System.Text;
 using System.Text.Json;
 using Hadal.Inference.Serving;
 using Hadal.Server.Accounts;
+using Hadal.Server.Database;
 using Hadal.Server.Hosting;
 using Hadal.Server.Keys;
 using Microsoft.AspNetCore.Builder;
@@ -49,6 +50,18 @@ sealed class ApiHost : IAsyncDisposable
         WebApplication app = HadalServer.Build(with?.Invoke(options) ?? options);
         await app.StartAsync();
         return new ApiHost(app, home);
+    }
+
+    /// <summary>An account that nobody signs in to; for keys that are not the host's.</summary>
+    public async Task<Guid> AddPersonAsync()
+    {
+        using IServiceScope scope = App.Services.CreateScope();
+        var database = scope.ServiceProvider.GetRequiredService<HadalDatabase>();
+        var id = Guid.NewGuid();
+        string address = $"{id:N}@example.org";
+        database.Users.Add(new Person { Id = id, UserName = address, NormalizedUserName = address.ToUpperInvariant(), Email = address, NormalizedEmail = address.ToUpperInvariant(), FullName = "Ada Lovelace", SecurityStamp = "stamp" });
+        await database.SaveChangesAsync();
+        return id;
     }
 
     public HttpClient Connect(string? key)

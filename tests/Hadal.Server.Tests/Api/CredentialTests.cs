@@ -66,6 +66,21 @@ public sealed class CredentialTests
     }
 
     [Fact]
+    public async Task Metrics_are_for_keys_of_the_host()
+    {
+        await using ApiHost host = await ApiHost.StartAsync(new ApiEngine());
+        NewApiKey hosts = await host.Keys.MakeAsync(null, "scraper"), persons = await host.Keys.MakeAsync(await host.AddPersonAsync(), "curious");
+        using HttpClient scraper = host.Connect(hosts.Secret), curious = host.Connect(persons.Secret);
+        Assert.Equal(HttpStatusCode.OK, (await scraper.GetAsync("/metrics")).StatusCode);
+        Assert.Equal(HttpStatusCode.OK, (await curious.GetAsync("/v1/models")).StatusCode);
+        using HttpResponseMessage refused = await curious.GetAsync("/metrics");
+        Assert.Equal(HttpStatusCode.Forbidden, refused.StatusCode);
+        string body = await refused.Content.ReadAsStringAsync();
+        Assert.Contains("key of the host", body, StringComparison.Ordinal);
+        Assert.DoesNotContain("hadal_queue", body, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Limits_of_a_key_are_kept()
     {
         await using ApiHost host = await ApiHost.StartAsync(new ApiEngine());

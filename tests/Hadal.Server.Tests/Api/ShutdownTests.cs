@@ -1,6 +1,9 @@
 using System.Net;
 using System.Text;
 using System.Text.Json;
+using Hadal.Inference.Serving;
+using Hadal.Inference.Serving.Workers;
+using Hadal.Inference.Tests.Serving;
 
 namespace Hadal.Server.Tests.Api;
 
@@ -42,6 +45,35 @@ public sealed class ShutdownTests
         await stopped.WaitAsync(Limit);
         Assert.Equal((1, 0, 0), (engine.Requests.Count, engine.Running, engine.Cancelled));
         await Assert.ThrowsAsync<HttpRequestException>(() => host.Client.GetAsync("/ready"));
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_request_that_reaches_a_stopping_engine_is_answered_503(bool separate)
+    {
+        using var model = new TestModel(mtp: false);
+        var options = new EngineOptions { MaxRunning = 2, Pages = 40 };
+        IInferenceEngine engine = separate ? SeparateWorkers.Start(model.Served, model.Transformer, options) : new InferenceEngine(model.Served, model.Transformer, options);
+        await using ApiHost host = await ApiHost.StartAsync(engine);
+        await engine.DrainAsync().WaitAsync(Limit);
+        (HttpStatusCode status, string message, _, HttpResponseMessage response) = await host.RefusedAsync("/v1/chat/completions", await Hello(stream: false).ReadAsStringAsync());
+        Assert.Equal(HttpStatusCode.ServiceUnavailable, status);
+        Assert.Contains("shutting down", message, StringComparison.Ordinal);
+        Assert.NotNull(response.Headers.RetryAfter);
+    }
+
+    [Fact]
+    public async Task A_fault_of_the_server_is_not_called_one_of_the_request()
+    {
+        var engine = new ApiEngine { Fault = new ArgumentOutOfRangeException("index", "an index of the inside") };
+        await using ApiHost host = await ApiHost.StartAsync(engine);
+        (HttpStatusCode status, string message, _, _) = await host.RefusedAsync("/v1/chat/completions", await Hello(stream: false).ReadAsStringAsync());
+        Assert.Equal(HttpStatusCode.InternalServerError, status);
+        Assert.DoesNotContain("index", message, StringComparison.Ordinal);
+        engine.Fault = new RequestRefusedException("This model cannot; expected another.");
+        (status, message, _, _) = await host.RefusedAsync("/v1/chat/completions", await Hello(stream: false).ReadAsStringAsync());
+        Assert.Equal((HttpStatusCode.BadRequest, "This model cannot; expected another."), (status, message));
     }
 
     static StringContent Hello(bool stream) =>

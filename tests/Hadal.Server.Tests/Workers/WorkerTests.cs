@@ -129,7 +129,7 @@ public sealed class WorkerTests
         await Assert.ThrowsAsync<ArgumentException>(() => Answer.Read(second.DecodeAsync(work, [.. result.Pages, .. new byte[3 << 20]])).WaitAsync(Limit));
         await Assert.ThrowsAsync<ArgumentException>(() => first.DecodeAsync(work, null).GetAsyncEnumerator().MoveNextAsync().AsTask().WaitAsync(Limit));
         await Assert.ThrowsAsync<ArgumentException>(() => second.PrefillAsync(work).WaitAsync(Limit));
-        await Assert.ThrowsAsync<ArgumentException>(() => Answer.Read(second.DecodeAsync(work with { Request = work.Request with { Prompt = new[] { 99_999 } } }, null)).WaitAsync(Limit));
+        await Assert.ThrowsAsync<RequestRefusedException>(() => Answer.Read(second.DecodeAsync(work with { Request = work.Request with { Prompt = new[] { 99_999 } } }, null)).WaitAsync(Limit));
     }
 
     [Fact]

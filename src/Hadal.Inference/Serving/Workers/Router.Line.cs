@@ -39,7 +39,7 @@ public sealed partial class Router
     {
         lock (_gate)
         {
-            if (_draining) throw new InvalidOperationException($"The router of {Model.Name} is shutting down and takes no new request.");
+            if (_draining) throw new EngineStoppingException($"The router of {Model.Name} is shutting down and takes no new request.");
             _places.Enter(ticket.Owner, _secondsPerRequest);
             _share.Come(ticket.Owner);
             _line.Add(ticket);

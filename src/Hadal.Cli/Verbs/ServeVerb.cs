@@ -32,6 +32,8 @@ static class ServeVerb
         Option<string?> home = Options.Text("--home", "DIR", "Folder of the server's state; HADAL_HOME when it is left out.");
         Option<string?> database = Options.Text("--database", "CONNECTION", "PostgreSQL's connection string (postgres://… or Host=…); HADAL_DATABASE when it is left out, else SQLite in the home folder.");
         Option<string?> smtp = Options.Text("--smtp", "ADDRESS", "Mail server that carries the codes of accounts, smtp://user@host:587 or smtps://user@host; HADAL_SMTP when it is left out, the password in HADAL_SMTP_PASSWORD. Without one they lie in the outbox.");
+        Option<int?> keyRequests = Options.OptionalInteger("--key-requests-per-minute", "Most requests a minute of all API keys of one person together, and the limit of each unless they ask for less; without it they choose. Keys of the host are free of it.", 1);
+        Option<int?> keyTokens = Options.OptionalInteger("--key-tokens-per-day", "Most tokens a day of all API keys of one person together, likewise.", 1);
         Option<bool> strict = Options.Switch("--strict-deepseek", "The reasoner refuses what the original refuses: reasoning sent back, log probabilities, tools.");
         Option<bool> fast = Options.Switch("--fast", "Faster sampling of drafted tokens; the same seed then gives the same text only under the same load.");
         Option<bool> plainDecoding = Options.Switch("--no-speculation", "No token is drafted by the model's MTP module. No text changes.");
@@ -44,11 +46,12 @@ static class ServeVerb
         Option<string> backend = Options.Backend();
         var verb = new Verb("serve", "Serves a model: the API of DeepSeek and OpenAI, and a chat in the browser. HADAL_API_KEY is the host's key; without it one is made at the first start and shown once.",
             "hadal serve", "hadal serve --model models/nano --urls http://127.0.0.1:8080", "hadal serve --model models/chat --thinking-model models/reasoner --strict-deepseek",
+            "hadal serve --smtp smtps://hadal@mail.example.org --key-requests-per-minute 60 --key-tokens-per-day 1000000",
             "hadal serve --urls \"http://*:8080\" --database \"Host=db;Database=hadal;Username=hadal;Password=…\"",
             "hadal serve --role prefill --urls http://127.0.0.1:7001", "hadal serve --role decode --urls http://127.0.0.1:7002",
             "hadal serve --role router --workers \"http://127.0.0.1:7001;http://127.0.0.1:7002\" --ttft 2s --tpot 50ms")
         {
-            model, thinking, urls, role, phases, workers, thinkingWorkers, ttft, tpot, home, database, smtp, strict, fast, plainDecoding, running, queue, cache, cacheFolder, cacheFolderSize, shared, backend,
+            model, thinking, urls, role, phases, workers, thinkingWorkers, ttft, tpot, home, database, smtp, keyRequests, keyTokens, strict, fast, plainDecoding, running, queue, cache, cacheFolder, cacheFolderSize, shared, backend,
             ServeMakeKeyVerb.Create(context),
             ServeOutboxVerb.Create(context),
             ServeGrantOperatorVerb.Create(context),
@@ -66,6 +69,8 @@ static class ServeVerb
                 Home = line.GetValue(home) ?? HadalHome.Folder,
                 Database = line.GetValue(database) ?? Environment.GetEnvironmentVariable("HADAL_DATABASE"),
                 Mail = line.GetValue(smtp),
+                KeyRequestsPerMinute = line.GetValue(keyRequests),
+                KeyTokensPerDay = line.GetValue(keyTokens),
                 IsStrict = line.GetValue(strict),
                 IsJoined = line.GetRequiredValue(phases) is "joined",
                 Router = new RouterOptions { TimeToFirstToken = line.GetValue(ttft), TimePerOutputToken = line.GetValue(tpot), QueueLength = line.GetValue(queue) },
@@ -134,6 +139,8 @@ static class ServeVerb
             ApiKey = string.IsNullOrEmpty(hostKey) ? null : hostKey,
             StrictDeepSeek = choice.IsStrict,
             Mail = mail,
+            KeyRequestsPerMinute = choice.KeyRequestsPerMinute,
+            KeyTokensPerDay = choice.KeyTokensPerDay,
         });
         await ServeStart.StartAsync(app, urls, context.Cancellation);
         string served = choice.Workers.Count > 0 ? $"{choice.Workers.Count + choice.ThinkingWorkers.Count} workers" : Path.GetFileName(Path.TrimEndingDirectorySeparator(choice.Model));
@@ -185,6 +192,10 @@ sealed record ServeChoice
     public string? Database { get; init; }
 
     public string? Mail { get; init; }
+
+    public int? KeyRequestsPerMinute { get; init; }
+
+    public int? KeyTokensPerDay { get; init; }
 
     public bool IsStrict { get; init; }
 

@@ -225,7 +225,7 @@ static class ApiEndpoints
     {
         ApiCaller caller = context.Features.GetRequiredFeature<ApiCaller>();
         KeyLimiter limiter = context.RequestServices.GetRequiredService<KeyLimiter>();
-        long? left = caller.Key is ApiKey key ? limiter.TokensLeft(key) : null;
+        long? left = limiter.TokensLeft(caller);
         return WriteAsync(context, json =>
         {
             json.WriteBoolean("is_available", left is null or > 0);
@@ -238,7 +238,7 @@ static class ApiEndpoints
             json.WriteEndObject();
             json.WriteEndArray();
             json.WriteStartObject("tokens");
-            Optional("limit_per_day", caller.Key?.TokensPerDay);
+            Optional("limit_per_day", caller.Key is ApiKey key ? limiter.TokensPerDay(key) : null);
             json.WriteNumber("used_today", caller.Key is ApiKey used ? limiter.TokensUsed(used) : 0);
             Optional("left_today", left);
             json.WriteEndObject();
@@ -296,10 +296,9 @@ sealed class ApiGateMiddleware(RequestDelegate next, ServerState state, KeyLimit
         if (wait > TimeSpan.Zero)
         {
             throw new ApiException(ApiError.TooMany(
-                $"This key may send {key.RequestsPerMinute} requests per minute and has sent them; expected the next one in {ApiError.Seconds(wait)} s.", "rate_limit_exceeded", wait));
+                $"This key may send {limiter.RequestsPerMinute(key)} requests per minute and has sent them; expected the next one in {ApiError.Seconds(wait)} s.", "rate_limit_exceeded", wait));
         }
 
-        if (generates && limiter.TokensLeft(key) == 0)
-            throw new ApiException(ApiError.NoBalance($"Insufficient Balance: this key may use {key.TokensPerDay} tokens per day and has used them; they are counted anew at midnight UTC.", limiter.UntilTomorrow));
+        if (generates && limiter.TokensLeft(caller) == 0) throw new ApiException(limiter.NoneLeft(limiter.TokensPerDay(key)!.Value));
     }
 }

@@ -113,7 +113,7 @@ sealed record ChatRequest
     {
         var messages = new List<ChatMessage>();
         foreach (JsonFields message in body.Objects("messages"))
-            if (TakeMessage(message, out _, out _) is ChatMessage taken) messages.Add(taken);
+            if (TakeMessage(message, out _, out _) is ChatMessage taken) messages.Add(taken.Content is null && taken.ToolCalls.Count == 0 ? new ChatMessage(taken.Role, "") : taken);
         if (messages.Count == 0) return messages;
         IReadOnlyList<ToolDefinition> tools = TakeTools(body);
         return TakeToolChoice(body, tools).Use == ToolUse.None ? messages : ChatPrompt.WithTools(messages, tools);

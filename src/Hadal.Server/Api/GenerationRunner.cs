@@ -13,7 +13,7 @@ namespace Hadal.Server.Api;
 /// Runs a request on an engine and sends its answer, as events or whole. While nothing can be said yet a sign of life is sent from time to time: a comment in a stream,
 /// a line feed before a whole answer (JSON may begin with white space). A client that leaves gives the request up.
 /// </summary>
-sealed partial class GenerationRunner(ServerOptions options, ApiKeyService keys, ServerMetrics metrics, ILogger<GenerationRunner> log)
+sealed partial class GenerationRunner(ServerOptions options, ApiKeyService keys, KeyLimiter limiter, ServerMetrics metrics, ILogger<GenerationRunner> log)
 {
     static readonly byte[] DataBegin = "data: "u8.ToArray(), DataEnd = "\n\n"u8.ToArray(), Done = "data: [DONE]\n\n"u8.ToArray(), LineFeed = "\n"u8.ToArray();
 
@@ -22,6 +22,7 @@ sealed partial class GenerationRunner(ServerOptions options, ApiKeyService keys,
     public async Task RunAsync(HttpContext context, AnswerWriter writer, GenerationRequest request)
     {
         ApiCaller caller = context.Features.GetRequiredFeature<ApiCaller>();
+        using KeyLimiter.Reservation aside = limiter.Reserve(caller, Math.Min(request.Prompt.Length + (long)request.MaxNewTokens, writer.Entry.Model.MaxPositions));
         bool streams = writer.Sampling.Stream;
         int generated = 0;
         bool began = false;
@@ -98,7 +99,11 @@ sealed partial class GenerationRunner(ServerOptions options, ApiKeyService keys,
             // Events cannot be let go of while one is awaited: whoever writes them would not learn of it.
             if (waiting is not null) await ((Task)waiting).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             await events.DisposeAsync();
-            if (began) await keys.RecordAsync(caller, request.Prompt.Length + (long)generated, CancellationToken.None);
+            if (began)
+            {
+                aside.End(request.Prompt.Length + (long)generated);
+                await keys.RecordAsync(caller, request.Prompt.Length + (long)generated, CancellationToken.None);
+            }
         }
     }
 

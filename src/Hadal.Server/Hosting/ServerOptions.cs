@@ -31,6 +31,12 @@ public sealed record ServerOptions
     /// <summary>A key of the host's choice (HADAL_API_KEY), never stored; null for keys made by the server alone.</summary>
     public string? ApiKey { get; init; }
 
+    /// <summary>Requests in a minute that all keys of one person may send together; also the limit of each where they ask for none. Null: as many as there are. Keys of the host have limits of their own.</summary>
+    public int? KeyRequestsPerMinute { get; init; }
+
+    /// <summary>Tokens in a day of UTC that all keys of one person may use together; also the limit of each where they ask for none. Null: as many as there are.</summary>
+    public long? KeyTokensPerDay { get; init; }
+
     /// <summary>Whether the reasoner refuses what the original refuses: reasoning sent back, log probabilities, tools, fill in the middle, longer answers.</summary>
     public bool StrictDeepSeek { get; init; }
 
@@ -58,6 +64,8 @@ public sealed record ServerOptions
         foreach (string url in Urls) _ = BindingAddress.Parse(url);
         if (ApiKey is { Length: < 16 })
             throw new ArgumentException($"The API key of the host has {ApiKey.Length} characters; expected at least 16, for example from: openssl rand -hex 24.", nameof(ApiKey));
+        if (KeyRequestsPerMinute < 1) throw new ArgumentException($"{KeyRequestsPerMinute} requests per minute for keys of people were given; expected at least 1, or nothing for no limit.", nameof(KeyRequestsPerMinute));
+        if (KeyTokensPerDay < 1) throw new ArgumentException($"{KeyTokensPerDay} tokens per day for keys of people were given; expected at least 1, or nothing for no limit.", nameof(KeyTokensPerDay));
         return this;
     }
 }

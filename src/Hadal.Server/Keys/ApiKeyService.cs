@@ -11,13 +11,16 @@ public sealed class ApiKeyService
     readonly IApiKeyStore _store;
     readonly TimeProvider _time;
     readonly byte[]? _hostHash;
+    readonly bool _countsByPerson;
 
     /// <summary>Keys of a store and the one that the host chose.</summary>
     /// <param name="store">Where keys are kept.</param>
     /// <param name="time">The clock.</param>
     /// <param name="hostKey">HADAL_API_KEY; null when there is none.</param>
-    public ApiKeyService(IApiKeyStore store, TimeProvider time, string? hostKey)
+    /// <param name="countsByPerson">Whether callers come with the tokens that all keys of their person used today.</param>
+    public ApiKeyService(IApiKeyStore store, TimeProvider time, string? hostKey, bool countsByPerson = false)
     {
+        _countsByPerson = countsByPerson;
         _store = store;
         _time = time;
         _hostHash = hostKey is null ? null : KeySecret.Hash(hostKey);
@@ -74,7 +77,9 @@ public sealed class ApiKeyService
         if (_hostHash is not null && KeySecret.Matches(text, _hostHash)) return ApiCaller.Host;
         if (KeySecret.PrefixOf(text) is not string prefix) return null;
         ApiKey? key = await _store.FindAsync(prefix, cancellationToken);
-        return key is { Revoked: null } && KeySecret.Matches(text, key.Hash) ? new ApiCaller(key) : null;
+        if (key is not { Revoked: null } || !KeySecret.Matches(text, key.Hash)) return null;
+        long all = _countsByPerson && key.PersonId is Guid person ? await _store.TokensOfAsync(person, KeyLimiter.DayOf(_time.GetUtcNow()), cancellationToken) : 0;
+        return new ApiCaller(key, all);
     }
 
     /// <summary>Notes that a caller used the API, and adds tokens to the day of its key.</summary>
@@ -89,7 +94,8 @@ public sealed record NewApiKey(ApiKey Key, string Secret);
 
 /// <summary>Who calls the API.</summary>
 /// <param name="Key">The key as it was at the beginning of the request; null for the host's own.</param>
-public sealed record ApiCaller(ApiKey? Key)
+/// <param name="PersonTokens">Tokens that all keys of the key's person had used that day, revoked ones included; 0 where the host does not limit them together.</param>
+public sealed record ApiCaller(ApiKey? Key, long PersonTokens = 0)
 {
     /// <summary>The holder of HADAL_API_KEY.</summary>
     public static ApiCaller Host { get; } = new((ApiKey?)null);

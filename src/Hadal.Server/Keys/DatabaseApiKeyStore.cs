@@ -13,6 +13,9 @@ sealed class DatabaseApiKeyStore(IServiceScopeFactory scopes) : IApiKeyStore
     public Task<IReadOnlyList<ApiKey>> ListAsync(Guid? personId, CancellationToken cancellationToken) =>
         WithAsync<IReadOnlyList<ApiKey>>(async database => await database.ApiKeys.AsNoTracking().Where(key => key.PersonId == personId).OrderByDescending(key => key.Created).ToListAsync(cancellationToken));
 
+    public Task<long> TokensOfAsync(Guid personId, int day, CancellationToken cancellationToken) =>
+        WithAsync(database => database.ApiKeys.Where(key => key.PersonId == personId && key.UsageDay == day).SumAsync(key => key.UsageTokens, cancellationToken));
+
     public Task AddAsync(ApiKey key, CancellationToken cancellationToken) => WithAsync(database =>
     {
         database.ApiKeys.Add(key);

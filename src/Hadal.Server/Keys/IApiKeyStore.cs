@@ -11,6 +11,9 @@ public interface IApiKeyStore
     /// <summary>The keys of one person, or with null the host's; the youngest first.</summary>
     Task<IReadOnlyList<ApiKey>> ListAsync(Guid? personId, CancellationToken cancellationToken);
 
+    /// <summary>Tokens that all keys of a person used on a day, revoked ones included.</summary>
+    Task<long> TokensOfAsync(Guid personId, int day, CancellationToken cancellationToken);
+
     /// <summary>Keeps a new key.</summary>
     Task AddAsync(ApiKey key, CancellationToken cancellationToken);
 
@@ -37,6 +40,10 @@ public sealed class MemoryApiKeyStore : IApiKeyStore
     /// <inheritdoc/>
     public Task<IReadOnlyList<ApiKey>> ListAsync(Guid? personId, CancellationToken cancellationToken) =>
         Task.FromResult<IReadOnlyList<ApiKey>>([.. _keys.Values.Where(key => key.PersonId == personId).OrderByDescending(key => key.Created).Select(Copy)]);
+
+    /// <inheritdoc/>
+    public async Task<long> TokensOfAsync(Guid personId, int day, CancellationToken cancellationToken) =>
+        (await ListAsync(personId, cancellationToken)).Where(key => key.UsageDay == day).Sum(key => key.UsageTokens);
 
     /// <inheritdoc/>
     public Task AddAsync(ApiKey key, CancellationToken cancellationToken)

@@ -12,9 +12,9 @@ static class KeyServices
     public static void Add(IServiceCollection services, ServerOptions options)
     {
         services.TryAddSingleton<IApiKeyStore, DatabaseApiKeyStore>();
-        services.AddSingleton<KeyLimiter>();
+        services.AddSingleton(_ => new KeyLimiter(options.Time, options.KeyRequestsPerMinute, options.KeyTokensPerDay));
         services.AddSingleton<WrongKeyThrottle>();
-        services.AddSingleton(provider => new ApiKeyService(provider.GetRequiredService<IApiKeyStore>(), options.Time, options.ApiKey));
+        services.AddSingleton(provider => new ApiKeyService(provider.GetRequiredService<IApiKeyStore>(), options.Time, options.ApiKey, countsByPerson: options.KeyTokensPerDay is not null));
         services.AddAuthentication().AddScheme<AuthenticationSchemeOptions, ApiKeyAuthentication>(ApiKeyAuthentication.SchemeName, null);
         services.AddAuthorizationBuilder().AddPolicy(ApiKeyAuthentication.SchemeName,
             new AuthorizationPolicyBuilder(ApiKeyAuthentication.SchemeName).RequireAuthenticatedUser().Build())

@@ -1,4 +1,6 @@
+using System.Globalization;
 using Hadal.Server.Database;
+using Hadal.Server.Hosting;
 using Hadal.Server.Keys;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
@@ -17,7 +19,7 @@ static class KeyEndpoints
         RouteGroupBuilder group = app.MapGroup("/keys").WithMetadata(new BodyLimit(BodyLimit.Form));
         group.MapGet("", async (HttpContext http, ApiKeyService keys) =>
             Results.Ok((await keys.ListAsync(Me.Require(http), http.RequestAborted)).Where(key => key.Revoked is null).Select(KeyView.Of)));
-        group.MapPost("", async (HttpContext http, ApiKeyService keys, TimeProvider clock, Wanted wanted) =>
+        group.MapPost("", async (HttpContext http, ApiKeyService keys, TimeProvider clock, ServerOptions options, Wanted wanted) =>
         {
             Guid me = Me.Require(http);
             IReadOnlyList<ApiKey> had = await keys.ListAsync(me, http.RequestAborted);
@@ -27,12 +29,17 @@ static class KeyEndpoints
             if (string.IsNullOrWhiteSpace(StoredText.Clean(wanted.Name))) throw new AppException(StatusCode.BadRequest, "Give the key a name by which you will know it.", "name");
             if (wanted.RequestsPerMinute is < 1) throw new AppException(StatusCode.BadRequest, "At least 1 request per minute, or leave it empty for no limit.", "requestsPerMinute");
             if (wanted.TokensPerDay is < 1) throw new AppException(StatusCode.BadRequest, "At least 1 token per day, or leave it empty for no limit.", "tokensPerDay");
-            NewApiKey made = await keys.MakeAsync(me, wanted.Name!, wanted.RequestsPerMinute, wanted.TokensPerDay, http.RequestAborted);
+            if (wanted.RequestsPerMinute > options.KeyRequestsPerMinute) throw Above("requests per minute", options.KeyRequestsPerMinute.Value, "requestsPerMinute");
+            if (wanted.TokensPerDay > options.KeyTokensPerDay) throw Above("tokens per day", options.KeyTokensPerDay.Value, "tokensPerDay");
+            NewApiKey made = await keys.MakeAsync(me, wanted.Name!, wanted.RequestsPerMinute ?? options.KeyRequestsPerMinute, wanted.TokensPerDay ?? options.KeyTokensPerDay, http.RequestAborted);
             return Results.Ok(new { Key = KeyView.Of(made.Key), made.Secret });
         });
         group.MapDelete("/{id:guid}", async (HttpContext http, ApiKeyService keys, Guid id) =>
             await keys.RevokeAsync(Me.Require(http), id, http.RequestAborted) ? Results.NoContent() : throw AppException.NotFound("key"));
     }
+
+    static AppException Above(string what, long most, string field) =>
+        new(StatusCode.BadRequest, string.Create(CultureInfo.InvariantCulture, $"At most {most} {what} on this server, or leave it empty for as many."), field);
 
     sealed record Wanted(string? Name, int? RequestsPerMinute, long? TokensPerDay);
 

@@ -102,6 +102,81 @@ public sealed class CredentialTests
     }
 
     [Fact]
+    public async Task Answers_written_beside_each_other_do_not_go_over_the_tokens_of_a_day()
+    {
+        using var gate = new SemaphoreSlim(0);
+        var engine = new ApiEngine { Wait = cancel => gate.WaitAsync(cancel) };
+        await using ApiHost host = await ApiHost.StartAsync(engine);
+        NewApiKey key = await host.Keys.MakeAsync(null, "shared", tokensPerDay: 1000);
+        using HttpClient client = host.Connect(key.Secret);
+        string body = Hello.Replace("{\"model\"", "{\"max_tokens\":300,\"model\"", StringComparison.Ordinal);
+        Task<HttpResponseMessage>[] asked = [.. Enumerable.Range(0, 12).Select(_ => host.SendAsync("/v1/chat/completions", body, client))];
+
+        // Three times prompt and 300 fit into 1,000; nine are refused while nothing has been used yet.
+        for (int round = 0; round < 600 && asked.Count(task => task.IsCompleted) < 9; round++) await Task.Delay(50);
+        Assert.Equal(9, asked.Count(task => task.IsCompleted));
+        gate.Release(10_000);
+        HttpStatusCode[] statuses = [.. (await Task.WhenAll(asked)).Select(response => response.StatusCode).Order()];
+        Assert.Equal([.. Enumerable.Repeat(HttpStatusCode.OK, 3), .. Enumerable.Repeat(HttpStatusCode.TooManyRequests, 9)], statuses);
+
+        // What was set aside and not used is free again.
+        HttpStatusCode again = HttpStatusCode.TooManyRequests;
+        for (int round = 0; round < 300 && again == HttpStatusCode.TooManyRequests; round++)
+        {
+            using HttpResponseMessage response = await host.SendAsync("/v1/chat/completions", body, client);
+            again = response.StatusCode;
+            if (again == HttpStatusCode.TooManyRequests) await Task.Delay(50);
+        }
+
+        Assert.Equal(HttpStatusCode.OK, again);
+    }
+
+    [Fact]
+    public async Task Keys_of_one_person_share_the_ceiling_of_the_host()
+    {
+        await using ApiHost host = await ApiHost.StartAsync(new ApiEngine(), options => options with { KeyTokensPerDay = 5, KeyRequestsPerMinute = 3 });
+        Guid person = await host.AddPersonAsync();
+        NewApiKey first = await host.Keys.MakeAsync(person, "first"), second = await host.Keys.MakeAsync(person, "second"), others = await host.Keys.MakeAsync(await host.AddPersonAsync(), "other");
+        using HttpClient one = host.Connect(first.Secret), two = host.Connect(second.Secret), other = host.Connect(others.Secret);
+        Assert.Equal(HttpStatusCode.OK, (await host.SendAsync("/v1/chat/completions", Hello, one)).StatusCode);
+        Assert.Equal(HttpStatusCode.PaymentRequired, (await host.SendAsync("/v1/chat/completions", Hello, two)).StatusCode);
+        Assert.Equal(HttpStatusCode.OK, (await two.GetAsync("/v1/models")).StatusCode);
+        Assert.Equal(HttpStatusCode.TooManyRequests, (await one.GetAsync("/v1/models")).StatusCode);
+        Assert.Equal(HttpStatusCode.OK, (await host.SendAsync("/v1/chat/completions", Hello, other)).StatusCode);
+        for (int i = 0; i < 4; i++) Assert.Equal(HttpStatusCode.OK, (await host.SendAsync("/v1/chat/completions", Hello)).StatusCode);
+    }
+
+    [Fact]
+    public void What_limits_remember_of_keys_goes_when_it_says_nothing_more()
+    {
+        var clock = new Clock();
+        var limiter = new KeyLimiter(clock);
+        for (int i = 0; i < 100; i++)
+        {
+            var key = new ApiKey { Id = Guid.NewGuid(), Prefix = "p", Hash = [], Name = "n", RequestsPerMinute = 2, TokensPerDay = 1000 };
+            Assert.Equal(TimeSpan.Zero, limiter.Take(key));
+            limiter.Reserve(new ApiCaller(key), 10).End(5);
+            Assert.Equal(995, limiter.TokensLeft(new ApiCaller(key)));
+        }
+
+        Assert.Equal(200, limiter.Remembered);
+        clock.Now += TimeSpan.FromDays(1);
+        Assert.Equal(TimeSpan.Zero, limiter.Take(new ApiKey { Id = Guid.NewGuid(), Prefix = "p", Hash = [], Name = "n", RequestsPerMinute = 2 }));
+        Assert.Equal(1, limiter.Remembered);
+    }
+
+    sealed class Clock : TimeProvider
+    {
+        public DateTimeOffset Now { get; set; } = new(2030, 1, 1, 12, 0, 0, TimeSpan.Zero);
+
+        public override long TimestampFrequency => TimeSpan.TicksPerSecond;
+
+        public override DateTimeOffset GetUtcNow() => Now;
+
+        public override long GetTimestamp() => Now.UtcTicks;
+    }
+
+    [Fact]
     public async Task Guessing_keys_ends_at_the_address_where_it_is_done_and_nowhere_else()
     {
         await using ApiHost host = await ApiHost.StartAsync(new ApiEngine(), options => options with { AddressLimits = options.AddressLimits with { WrongKey = (5, TimeSpan.FromHours(1)) } });

@@ -140,6 +140,17 @@ public sealed class LimitTests
         Assert.Equal(HttpStatusCode.TooManyRequests, (await me.RefusedAsync(HttpMethod.Post, "/app/keys", new { name = "one more" })).Status);
     }
 
+    [Fact]
+    public async Task Keys_of_people_have_the_ceiling_of_the_host_or_less()
+    {
+        await using ChatHost host = await ChatHost.StartAsync(new ScriptedEngine(), options => options with { KeyRequestsPerMinute = 5, KeyTokensPerDay = 100 });
+        using ChatBrowser me = await host.SignUpAsync("me@example.org");
+        JsonElement usual = (await me.PostAsync("/app/keys", new { name = "usual" })).GetProperty("key"), less = (await me.PostAsync("/app/keys", new { name = "less", requestsPerMinute = 2, tokensPerDay = 7 })).GetProperty("key");
+        Assert.Equal((5, 100, 2, 7), (usual.GetProperty("requestsPerMinute").GetInt32(), usual.GetProperty("tokensPerDay").GetInt32(), less.GetProperty("requestsPerMinute").GetInt32(), less.GetProperty("tokensPerDay").GetInt32()));
+        Assert.Equal((HttpStatusCode.BadRequest, "At most 5 requests per minute on this server, or leave it empty for as many.", "requestsPerMinute"), await me.RefusedAsync(HttpMethod.Post, "/app/keys", new { name = "more", requestsPerMinute = 6 }));
+        Assert.Equal("tokensPerDay", (await me.RefusedAsync(HttpMethod.Post, "/app/keys", new { name = "more", tokensPerDay = 101 })).Field);
+    }
+
     static async Task<HttpStatusCode> StatusAsync(ChatBrowser browser, HttpMethod method, string path, object? body = null)
     {
         using HttpResponseMessage response = await browser.TryAsync(method, path, body);

@@ -102,7 +102,14 @@ sealed partial class GenerationRunner(ServerOptions options, ApiKeyService keys,
             if (began)
             {
                 aside.End(request.Prompt.Length + (long)generated);
-                await keys.RecordAsync(caller, request.Prompt.Length + (long)generated, CancellationToken.None);
+                try
+                {
+                    await keys.RecordAsync(caller, request.Prompt.Length + (long)generated, CancellationToken.None);
+                }
+                catch (Exception exception)
+                {
+                    NotCounted(log, exception); // the answer was sent; a database that is away must not take it back
+                }
             }
         }
     }
@@ -138,6 +145,9 @@ sealed partial class GenerationRunner(ServerOptions options, ApiKeyService keys,
         await context.Response.Body.WriteAsync(sign, context.RequestAborted);
         await context.Response.Body.FlushAsync(context.RequestAborted);
     }
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "The tokens of an answer could not be counted in the database")]
+    private static partial void NotCounted(ILogger log, Exception exception);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "An answer ended with an error")]
     private static partial void Failed(ILogger log, Exception exception);
